@@ -1,0 +1,39 @@
+package association
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/openpodidentity/podid/problem"
+)
+
+// Cursor is the place in a listing ordered by namespace and service account
+// after which the next page begins. It holds names, not positions: a listing
+// that walks all pages meets every association that existed throughout exactly
+// once, whatever is created and deleted meanwhile.
+type Cursor struct {
+	Namespace, ServiceAccount string
+}
+
+// String is the cursor as callers carry it: opaque, URL-safe.
+func (c Cursor) String() string {
+	return base64.RawURLEncoding.EncodeToString([]byte("1/" + c.Namespace + "/" + c.ServiceAccount))
+}
+
+// ParseCursor reads what String wrote; anything else is request-invalid.
+func ParseCursor(s string) (Cursor, error) {
+	if len(s) <= maxCursor {
+		if b, err := base64.RawURLEncoding.Strict().DecodeString(s); err == nil {
+			version, rest, _ := strings.Cut(string(b), "/")
+			namespace, account, _ := strings.Cut(rest, "/")
+			if version == "1" && validateNames(namespace, account) == nil {
+				return Cursor{namespace, account}, nil
+			}
+		}
+	}
+	return Cursor{}, problem.New(problem.RequestInvalid, "nextToken is not one that this API gave out").
+		Fixed("send the nextToken of the page before, unchanged, or none to begin anew")
+}
+
+// maxCursor bounds the base64 of "1/", 63, "/" and 253 characters.
+const maxCursor = 428
