@@ -113,6 +113,10 @@ func parseHeader(raw string) (header, error) {
 	if n := strings.Count(raw, ".") + 1; n != 3 {
 		return h, problem.New(problem.TokenMalformed, "the token has the wrong number of parts: %d, not 3", n)
 	}
+	// Decoders skip line breaks, and then one token would have many texts.
+	if i := strings.IndexFunc(raw, func(c rune) bool { return c != '.' && !isBase64URL(c) }); i >= 0 {
+		return h, problem.New(problem.TokenMalformed, "the token has a character that is not base64url at position %d", i)
+	}
 	first, _, _ := strings.Cut(raw, ".")
 	text, err := base64.RawURLEncoding.DecodeString(first)
 	if err != nil {
@@ -263,6 +267,10 @@ func (c claims) workload() (podid.Workload, error) {
 	return w, nil
 }
 
+func isBase64URL(c rune) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+}
+
 // check holds names and UIDs to Kubernetes' rules: they become session tags,
 // session names, log attributes and map keys.
 func check(w podid.Workload) error {
@@ -324,7 +332,7 @@ func isUID(s string) bool {
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {
-		return fmt.Sprintf("%.80q…", s)
+		s = s[:most] + "…"
 	}
 	return fmt.Sprintf("%q", s)
 }
