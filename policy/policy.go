@@ -1,32 +1,61 @@
 // Package policy is the IAM policy language: it parses documents, evaluates a
 // request against them, and explains the decision. It is pure: no I/O, no
 // clock, no cluster.
+//
+// In a request it stands wherever a permission is asked: the local AWS evaluates
+// every call with it, package roles explains refused sessions with it, and the
+// command line answers "would AWS allow this" with it. A document is parsed and
+// compiled once ([Parse]); one question ([Request]) against every policy that
+// applies ([Set]) gives a [Decision], which knows its reasons.
 package policy
 
 // Type says what a document is attached to; it decides which elements the
-// grammar demands (Principal in Trust and Resource, never in the others).
+// grammar demands (Principal in Trust, Resource and ResourceControl, never in
+// the others).
 type Type int
 
 // The types of policies.
 const (
-	Identity       Type = iota // attached to a user or a role
-	Trust                      // a role's assume-role policy: a resource policy without Resource
-	Resource                   // attached to a resource
-	Boundary                   // permissions boundary
-	Session                    // passed with AssumeRole
-	ServiceControl             // of an organization
-	ResourceControl
+	Identity        Type = iota // attached to a user, a group or a role
+	Trust                       // a role's assume-role policy: a resource policy without Resource
+	Resource                    // attached to a resource
+	Boundary                    // permissions boundary
+	Session                     // passed with AssumeRole
+	ServiceControl              // of an organization, limits its principals
+	ResourceControl             // of an organization, limits its resources
 )
+
+// String is the name AWS's error messages use: "identity-based policy".
+func (t Type) String() string {
+	switch t {
+	case Identity:
+		return "identity-based policy"
+	case Trust:
+		return "role trust policy"
+	case Resource:
+		return "resource-based policy"
+	case Boundary:
+		return "permissions boundary"
+	case Session:
+		return "session policy"
+	case ServiceControl:
+		return "service control policy"
+	case ResourceControl:
+		return "resource control policy"
+	}
+	return "policy"
+}
 
 // Policy is one parsed and compiled document. It is immutable and may be shared.
 type Policy struct {
 	// Name is what reasons call the policy: an ARN, or "inline policy NAME of role NAME".
 	Name string
 	Type Type
-}
 
-// Parse reads a document. A mistake is a *SyntaxError with its position.
-func Parse(t Type, name string, document []byte) (*Policy, error) { panic("skeleton") }
+	version    string
+	id         string
+	statements []statement
+}
 
 // PrincipalKind is the kind of a principal that makes a request.
 type PrincipalKind int
@@ -48,14 +77,20 @@ type Principal struct {
 	Account string
 	// ARN is the principal's own ARN: of the user, of the root, of the role
 	// *session* for AssumedRole (arn:aws:sts::A:assumed-role/R/S); the service's
-	// name for Service (pods.eks.amazonaws.com).
+	// name for Service (pods.eks.amazonaws.com); the identity provider for
+	// Federated, as trust policies name it.
 	ARN string
 	// RoleARN is the ARN of the role behind an AssumedRole session.
 	RoleARN string
 }
 
 // Keys is the condition context: values by key. Lookups ignore the case of the
-// key. A key that is absent is not in the request.
+// key. A key that is absent, or has no values, is not in the request.
+//
+// The keys that follow from the rest of a Request need not be given:
+// aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:username,
+// aws:PrincipalIsAWSService, aws:PrincipalServiceName and aws:ResourceAccount.
+// What Keys says about them wins.
 type Keys map[string][]string
 
 // Request is one question: may Principal do Action to Resource, with Keys?
@@ -68,8 +103,9 @@ type Request struct {
 	Keys            Keys
 }
 
-// Set is every policy that applies to a request. Boundary and Session are
-// absent when nil; a non-nil empty one allows nothing.
+// Set is every policy that applies to a request. Boundary, Session,
+// ServiceControl and ResourceControl are absent when nil; a non-nil empty one
+// allows nothing.
 type Set struct {
 	Identity        []*Policy
 	Resource        []*Policy // resource policies, or the trust policy
@@ -79,37 +115,36 @@ type Set struct {
 	ResourceControl []*Policy
 }
 
-// Decision is the answer with its reasons.
+// Decision is the answer. It keeps the request and the policies, so that
+// [Decision.Reasons] costs nothing until it is asked; do not change the
+// request's Keys while a Decision is in use.
 type Decision struct {
 	Allowed bool
 	// Explicit is set when a Deny statement decided.
 	Explicit bool
-	// Reasons: every deciding statement, and for each statement that did not
-	// apply the first clause that failed.
-	Reasons []Reason
+
+	req      Request
+	set      Set
+	findings findings
 }
 
 // Reason is what one statement contributed.
 type Reason struct {
-	Policy    string // Policy.Name
-	Type      Type
-	Sid       string
-	Index     int    // of the statement, from 0
-	Effect    string // "Allow" or "Deny"
-	Applied   bool
-	Clause    string // the clause that failed: "Action", "Principal", "Resource", "Condition"
-	Operator  string // of a failed condition
-	Key       string // of a failed condition
-	Wanted    []string
-	Found     []string
+	Policy  string // Policy.Name
+	Type    Type
+	Sid     string
+	Index   int    // of the statement, from 0
+	Effect  string // "Allow" or "Deny"
+	Applied bool
+	// Clause is the first clause that failed: "Principal", "Action", "Resource"
+	// or "Condition"; empty if the statement applied.
+	Clause   string
+	Operator string // of a failed condition
+	// Key is the condition key of a failed condition, or the key of the policy
+	// variable that the request has no value for.
+	Key    string
+	Wanted []string // what the clause asks for
+	Found  []string // what the request has; nil if it has nothing
+	// Line and Col are where the statement begins in its document, from 1.
 	Line, Col int
 }
-
-// Evaluate decides. It has no error: what it does not know denies, with a
-// reason that names it.
-func Evaluate(req Request, set Set) Decision { panic("skeleton") }
-
-// Because is AWS's own clause for a denial: "no identity-based policy allows the
-// s3:ListBucket action", "with an explicit deny in a permissions boundary", …
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html).
-func (d Decision) Because(req Request) string { panic("skeleton") }

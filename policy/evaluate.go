@@ -1,0 +1,325 @@
+package policy
+
+import "strings"
+
+// clause is a part of a statement, in the order in which they are tried.
+type clause int
+
+const (
+	applied clause = iota
+	principalClause
+	actionClause
+	resourceClause
+	conditionClause
+)
+
+func (c clause) String() string {
+	return [...]string{"", "Principal", "Action", "Resource", "Condition"}[c]
+}
+
+// verdict is what became of one statement.
+type verdict struct {
+	failed  clause
+	names   closeness
+	at      int    // the condition that failed
+	missing string // the key of a policy variable without a value
+}
+
+// try decides whether the statement applies to the request.
+func (s *statement) try(c *context) verdict {
+	v := verdict{names: s.names(c)}
+	if v.names == unnamed {
+		v.failed = principalClause
+		return v
+	}
+	if s.matchesAction(c.req.Action) == s.notAction {
+		v.failed = actionClause
+		return v
+	}
+	if s.resources != nil {
+		ok, missing := s.matchesResource(c)
+		if ok == s.notResource {
+			v.failed, v.missing = resourceClause, missing
+			return v
+		}
+	}
+	for i := range s.conditions {
+		if ok, missing := s.conditions[i].holds(c); !ok {
+			v.failed, v.at, v.missing = conditionClause, i, missing
+			return v
+		}
+	}
+	return v
+}
+
+func (s *statement) matchesAction(name string) bool {
+	for i := range s.actions {
+		if globFold(s.actions[i].pattern, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *statement) matchesResource(c *context) (ok bool, missing string) {
+	for i := range s.resources {
+		ok, m := s.resources[i].match(c, c.req.Resource)
+		if ok {
+			return true, ""
+		}
+		if m != "" {
+			missing = m
+		}
+	}
+	return false, missing
+}
+
+// findings is what the statements of all policies say together.
+type findings struct {
+	denied  [ResourceControl + 1]bool // a Deny applied, by type
+	allowed [ResourceControl + 1]bool // an Allow applied, by type
+	// granted is how closely the resource policies' Allow names the caller.
+	granted closeness
+	// trust is set if the resource policy is a role trust policy, which must
+	// itself allow, in the same account too.
+	trust bool
+}
+
+// inIAM reports whether the caller is an account's principal, to whom identity
+// policies, boundaries, session policies and service control policies apply. A
+// service, a federated identity at the door and an anonymous caller have none.
+func (p *Principal) inIAM() bool {
+	return p.Kind == Root || p.Kind == User || p.Kind == AssumedRole
+}
+
+// all calls yield with every policy that applies to the request, in the order of
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
+func (s *Set) each(p *Principal, do func(*Policy, Type)) {
+	iam := p.inIAM()
+	list := func(policies []*Policy, t Type) {
+		for _, one := range policies {
+			if one != nil {
+				do(one, t)
+			}
+		}
+	}
+	if iam {
+		list(s.ServiceControl, ServiceControl)
+	}
+	list(s.ResourceControl, ResourceControl)
+	list(s.Resource, Resource)
+	if iam {
+		list(s.Identity, Identity)
+		list(s.Boundary, Boundary)
+		list(s.Session, Session)
+	}
+}
+
+// Evaluate decides. It has no error: what it does not know denies, with a
+// reason that names it.
+//
+// The logic is AWS's
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html):
+// a Deny that applies in any policy decides. Service control and resource
+// control policies, boundary and session policy limit. Within one account an
+// identity policy or a resource policy grants; across accounts both must. How
+// closely a resource policy names the caller decides what limits its grant: the
+// user, the session or everyone — nothing but the organization's policies; the
+// role behind the session — boundary and session policy too; the account — it
+// only permits that account's identity policies to grant. A role trust policy
+// must always allow itself.
+func Evaluate(req Request, set Set) Decision {
+	d := Decision{req: req, set: set}
+	f := &d.findings
+	c := context{req: &d.req, bounded: set.Boundary != nil}
+	d.set.each(&d.req.Principal, func(p *Policy, t Type) {
+		if p.Type == Trust && t == Resource {
+			f.trust = true
+		}
+		for i := range p.statements {
+			s := &p.statements[i]
+			v := s.try(&c)
+			switch {
+			case v.failed != applied:
+			case s.deny:
+				f.denied[t] = true
+			default:
+				f.allowed[t] = true
+				if t == Resource {
+					f.granted = max(f.granted, v.names)
+				}
+			}
+		}
+	})
+	for _, denied := range f.denied {
+		if denied {
+			d.Explicit = true
+			return d
+		}
+	}
+	d.Allowed = d.lacking() == nothing
+	return d
+}
+
+// lack is what an implicit denial lacks.
+type lack int
+
+const (
+	nothing lack = iota
+	lacksServiceControl
+	lacksResourceControl
+	lacksResource
+	lacksIdentity
+	lacksBoundary
+	lacksSession
+)
+
+// lacking is the first grant that is missing, in the order in which AWS checks.
+func (d *Decision) lacking() lack {
+	f, p := &d.findings, &d.req.Principal
+	if d.set.ResourceControl != nil && !f.allowed[ResourceControl] {
+		return lacksResourceControl
+	}
+	if !p.inIAM() {
+		if f.granted != namedDirectly {
+			return lacksResource
+		}
+		return nothing
+	}
+	if d.set.ServiceControl != nil && !f.allowed[ServiceControl] {
+		return lacksServiceControl
+	}
+	sameAccount := d.req.ResourceAccount == "" || d.req.ResourceAccount == p.Account
+	identity := p.Kind == Root || f.allowed[Identity]
+	if sameAccount && f.granted == namedDirectly {
+		return nothing
+	}
+	switch {
+	case (f.trust || !sameAccount) && f.granted == unnamed:
+		return lacksResource
+	case !identity && !(sameAccount && f.granted == namedRole):
+		return lacksIdentity
+	case d.set.Boundary != nil && !f.allowed[Boundary]:
+		return lacksBoundary
+	case d.set.Session != nil && !f.allowed[Session]:
+		return lacksSession
+	}
+	return nothing
+}
+
+// Because is AWS's own clause for a denial: "because no identity-based policy
+// allows the s3:ListBucket action", "with an explicit deny in a permissions
+// boundary", … It is empty for an allowed request. AWS writes it after "User: ARN
+// is not authorized to perform: ACTION on resource: ARN "
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html).
+func (d Decision) Because(req Request) string {
+	if d.Allowed {
+		return ""
+	}
+	if d.Explicit {
+		return "with an explicit deny in " + d.denier()
+	}
+	return "because no " + d.lacksType().String() + " allows the " + req.Action + " action"
+}
+
+// denier is the first type of policy, in the order in which AWS checks, whose
+// Deny applied.
+func (d *Decision) denier() string {
+	for _, t := range [...]Type{ServiceControl, ResourceControl, Resource, Identity, Boundary, Session} {
+		if !d.findings.denied[t] {
+			continue
+		}
+		switch {
+		case t == Resource && d.findings.trust:
+			return "the " + Trust.String()
+		case t == Identity:
+			return "an " + t.String()
+		}
+		return "a " + t.String()
+	}
+	return "a policy"
+}
+
+// lacksType is the type of policy that had to allow and did not.
+func (d *Decision) lacksType() Type {
+	switch d.lacking() {
+	case lacksServiceControl:
+		return ServiceControl
+	case lacksResourceControl:
+		return ResourceControl
+	case lacksResource:
+		if d.findings.trust {
+			return Trust
+		}
+		return Resource
+	case lacksBoundary:
+		return Boundary
+	case lacksSession:
+		return Session
+	}
+	return Identity
+}
+
+// Reasons are what every statement of every policy contributed: the deciding
+// ones, and for each that did not apply the first clause that failed. The order
+// is that of AWS's evaluation, then that of the documents.
+func (d Decision) Reasons() []Reason {
+	var reasons []Reason
+	c := context{req: &d.req, bounded: d.set.Boundary != nil}
+	d.set.each(&d.req.Principal, func(p *Policy, _ Type) {
+		for i := range p.statements {
+			s := &p.statements[i]
+			reasons = append(reasons, s.reason(&c, p, s.try(&c)))
+		}
+	})
+	return reasons
+}
+
+// reason turns a verdict into what people read.
+func (s *statement) reason(c *context, p *Policy, v verdict) Reason {
+	r := Reason{
+		Policy: p.Name, Type: p.Type, Sid: s.sid, Index: s.index, Effect: "Allow",
+		Applied: v.failed == applied, Clause: v.failed.String(), Line: s.line, Col: s.col,
+	}
+	if s.deny {
+		r.Effect = "Deny"
+	}
+	switch v.failed {
+	case principalClause:
+		r.Clause = negated(s.notPrincipal, r.Clause)
+		for i := range s.principals {
+			r.Wanted = append(r.Wanted, s.principals[i].source)
+		}
+		r.Found = []string{c.req.Principal.String()}
+	case actionClause:
+		r.Clause = negated(s.notAction, r.Clause)
+		for i := range s.actions {
+			r.Wanted = append(r.Wanted, s.actions[i].source)
+		}
+		r.Found = []string{c.req.Action}
+	case resourceClause:
+		r.Clause = negated(s.notResource, r.Clause)
+		for i := range s.resources {
+			r.Wanted = append(r.Wanted, s.resources[i].source)
+		}
+		r.Found, r.Key = []string{c.req.Resource}, v.missing
+	case conditionClause:
+		k := &s.conditions[v.at]
+		r.Operator, r.Key, r.Wanted = k.label, k.key.name, k.wanted()
+		r.Found = c.values(&k.key)
+	}
+	return r
+}
+
+func negated(not bool, clause string) string {
+	if not {
+		return "Not" + clause
+	}
+	return clause
+}
+
+// service is the service of an action, "sts" of sts:AssumeRole.
+func service(action string) string {
+	s, _, _ := strings.Cut(action, ":")
+	return s
+}

@@ -1,0 +1,220 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Bounds of a document. AWS's own limits are lower (a managed policy has at
+// most 6,144 characters, the inline policies of a role 10,240, a bucket policy
+// 20 KB); these only keep the parser's work small.
+const (
+	MaxDocument = 32 << 10 // bytes
+	maxDepth    = 12
+	maxValues   = 4096 // of one list or object
+)
+
+// SyntaxError is a mistake in a document: where it is, and what was expected.
+type SyntaxError struct {
+	Policy       string // the name given to Parse
+	Line, Column int    // from 1; the column counts characters
+	Path         string // JSON path: $.Statement[0].Effect
+	Problem      string // what is wrong
+	Expected     string // what belongs there; may be empty
+}
+
+// Error is one sentence.
+func (e *SyntaxError) Error() string {
+	s := fmt.Sprintf("line %d, column %d (%s): %s", e.Line, e.Column, e.Path, e.Problem)
+	if e.Policy != "" {
+		s = e.Policy + ": " + s
+	}
+	if e.Expected != "" {
+		s += "; expected " + e.Expected
+	}
+	return s
+}
+
+type nodeKind int
+
+const (
+	stringNode  nodeKind = iota
+	literalNode          // number, true, false
+	nullNode
+	objectNode
+	arrayNode
+)
+
+func (k nodeKind) String() string {
+	return [...]string{"a string", "a number or a boolean", "null", "an object", "a list"}[k]
+}
+
+// node is a JSON value with its place in the document.
+type node struct {
+	kind       nodeKind
+	path       string
+	start, end int    // bytes
+	text       string // of a string, number or boolean
+	members    []member
+	items      []*node
+}
+
+type member struct {
+	key   string
+	start int
+	value *node
+}
+
+// reader turns a document into nodes. It wraps json.Decoder, which knows the
+// grammar, and adds positions, bounds and the refusal of duplicate keys.
+type reader struct {
+	name string
+	doc  []byte
+	dec  *json.Decoder
+}
+
+func readDocument(name string, doc []byte) (*reader, *node, error) {
+	r := &reader{name: name, doc: doc}
+	if len(doc) > MaxDocument {
+		return nil, nil, r.fail(0, "$", fmt.Sprintf("the document has %d bytes", len(doc)), fmt.Sprintf("at most %d", MaxDocument))
+	}
+	if !utf8.Valid(doc) {
+		return nil, nil, r.fail(firstInvalid(doc), "$", "the document is not UTF-8", "")
+	}
+	r.dec = json.NewDecoder(bytes.NewReader(doc))
+	r.dec.UseNumber()
+	n, err := r.value("$", 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := r.next()
+	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, nil, r.fail(at, "$", "there is something after the document", "nothing")
+	}
+	return r, n, nil
+}
+
+func firstInvalid(doc []byte) int {
+	for i := 0; i < len(doc); {
+		c, n := utf8.DecodeRune(doc[i:])
+		if c == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return 0
+}
+
+// next is where the next token begins.
+func (r *reader) next() int {
+	i := int(r.dec.InputOffset())
+	for i < len(r.doc) && bytes.IndexByte([]byte(" \t\r\n,:"), r.doc[i]) >= 0 {
+		i++
+	}
+	return i
+}
+
+func (r *reader) fail(at int, path, problem, expected string) error {
+	at = min(at, len(r.doc))
+	before := r.doc[:at]
+	line := 1 + bytes.Count(before, []byte{'\n'})
+	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	return &SyntaxError{Policy: r.name, Line: line, Column: column, Path: path, Problem: problem, Expected: expected}
+}
+
+func (r *reader) failNode(n *node, problem, expected string) error {
+	return r.fail(n.start, n.path, problem, expected)
+}
+
+func (r *reader) token(path string) (json.Token, int, error) {
+	at := r.next()
+	t, err := r.dec.Token()
+	if err == nil {
+		return t, at, nil
+	}
+	var syntax *json.SyntaxError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, 0, r.fail(len(r.doc), path, "the document ends too early", "valid JSON")
+	case errors.As(err, &syntax):
+		return nil, 0, r.fail(max(at, int(syntax.Offset)-1), path, "not JSON: "+syntax.Error(), "valid JSON")
+	}
+	return nil, 0, r.fail(at, path, "not JSON: "+err.Error(), "valid JSON")
+}
+
+func (r *reader) value(path string, depth int) (*node, error) {
+	t, at, err := r.token(path)
+	if err != nil {
+		return nil, err
+	}
+	if depth > maxDepth {
+		return nil, r.fail(at, path, "the document is nested too deeply", fmt.Sprintf("at most %d levels", maxDepth))
+	}
+	n := &node{path: path, start: at}
+	switch t := t.(type) {
+	case string:
+		n.kind, n.text = stringNode, t
+	case json.Number:
+		n.kind, n.text = literalNode, t.String()
+	case bool:
+		n.kind, n.text = literalNode, strconv.FormatBool(t)
+	case nil:
+		n.kind = nullNode
+	case json.Delim:
+		if t == '{' {
+			err = r.object(n, depth)
+		} else {
+			err = r.array(n, depth)
+		}
+	}
+	n.end = int(r.dec.InputOffset())
+	return n, err
+}
+
+func (r *reader) object(n *node, depth int) error {
+	n.kind = objectNode
+	seen := make(map[string]bool)
+	for r.dec.More() {
+		t, at, err := r.token(n.path)
+		if err != nil {
+			return err
+		}
+		key, _ := t.(string)
+		path := n.path + "." + key
+		if seen[key] {
+			return r.fail(at, path, strconv.Quote(key)+" appears twice in one object", "each key once")
+		}
+		if len(seen) == maxValues {
+			return r.fail(at, path, "too many keys in one object", fmt.Sprintf("at most %d", maxValues))
+		}
+		seen[key] = true
+		v, err := r.value(path, depth+1)
+		if err != nil {
+			return err
+		}
+		n.members = append(n.members, member{key, at, v})
+	}
+	_, _, err := r.token(n.path)
+	return err
+}
+
+func (r *reader) array(n *node, depth int) error {
+	n.kind = arrayNode
+	for r.dec.More() {
+		if len(n.items) == maxValues {
+			return r.failNode(n, "too many values in one list", fmt.Sprintf("at most %d", maxValues))
+		}
+		v, err := r.value(n.path+"["+strconv.Itoa(len(n.items))+"]", depth+1)
+		if err != nil {
+			return err
+		}
+		n.items = append(n.items, v)
+	}
+	_, _, err := r.token(n.path)
+	return err
+}

@@ -1,0 +1,402 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Versions of the policy language. Without a Version a document speaks the older
+// one, which has no policy variables.
+const (
+	version2008 = "2008-10-17"
+	version2012 = "2012-10-17"
+)
+
+// statement is one compiled statement.
+type statement struct {
+	sid       string
+	index     int
+	deny      bool
+	line, col int
+
+	// principals is nil if the statement has no Principal element.
+	principals   []grantee
+	notPrincipal bool
+	actions      []action
+	notAction    bool
+	// resources is nil if the statement has no Resource element (Trust, and
+	// Resource policies that speak of the resource they are attached to).
+	resources   []template
+	notResource bool
+	conditions  []condition
+}
+
+// action is a compiled pattern of actions, in lower case: IAM ignores the case of actions.
+type action struct{ source, pattern string }
+
+// Parse reads a document. A mistake is a *SyntaxError with its position.
+//
+// The grammar is strict: unknown elements and operators, and keys that appear
+// twice, are mistakes
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html).
+func Parse(t Type, name string, document []byte) (*Policy, error) {
+	r, root, err := readDocument(name, document)
+	if err != nil {
+		return nil, err
+	}
+	c := &compiler{reader: r, policy: &Policy{Name: name, Type: t, version: version2008}}
+	if err := c.document(root); err != nil {
+		return nil, err
+	}
+	return c.policy, nil
+}
+
+type compiler struct {
+	*reader
+	policy *Policy
+	sids   map[string]bool
+}
+
+func (c *compiler) document(root *node) error {
+	if root.kind != objectNode {
+		return c.failNode(root, "a policy is not "+root.kind.String(), "an object with Version and Statement")
+	}
+	var body *node
+	for _, m := range root.members {
+		switch m.key {
+		case "Version":
+			v, err := c.text(m.value, version2012)
+			if err != nil {
+				return err
+			}
+			if v != version2008 && v != version2012 {
+				return c.failNode(m.value, strconv.Quote(v)+" is not a version of the policy language", `"2012-10-17" or "2008-10-17"`)
+			}
+			c.policy.version = v
+		case "Id":
+			v, err := c.text(m.value, "a string")
+			if err != nil {
+				return err
+			}
+			c.policy.id = v
+		case "Statement":
+			body = m.value
+		default:
+			return c.fail(m.start, m.value.path, "a policy has no element "+strconv.Quote(m.key), "Version, Id or Statement")
+		}
+	}
+	if body == nil {
+		return c.failNode(root, "the policy has no Statement", "Statement")
+	}
+	items := []*node{body}
+	if body.kind == arrayNode {
+		items = body.items
+	}
+	c.sids = make(map[string]bool)
+	for i, n := range items {
+		s, err := c.statement(n)
+		if err != nil {
+			return err
+		}
+		s.index = i
+		c.policy.statements = append(c.policy.statements, *s)
+	}
+	return nil
+}
+
+// elements of a statement, in the order in which messages list them.
+var elements = []string{"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+
+func (c *compiler) statement(n *node) (*statement, error) {
+	if n.kind != objectNode {
+		return nil, c.failNode(n, "a statement is not "+n.kind.String(), "an object")
+	}
+	s := &statement{}
+	position := c.failNode(n, "", "").(*SyntaxError)
+	s.line, s.col = position.Line, position.Column
+	has := make(map[string]*member, len(n.members))
+	for i := range n.members {
+		m := &n.members[i]
+		if !slices.Contains(elements, m.key) {
+			return nil, c.fail(m.start, m.value.path, "a statement has no element "+strconv.Quote(m.key), strings.Join(elements, ", "))
+		}
+		has[m.key] = m
+	}
+	if err := c.complete(n, has); err != nil {
+		return nil, err
+	}
+	for _, m := range n.members {
+		if err := c.element(s, m); err != nil {
+			return nil, err
+		}
+	}
+	if s.notPrincipal && !s.deny {
+		return nil, c.fail(has["NotPrincipal"].start, has["NotPrincipal"].value.path, "NotPrincipal cannot be used with Allow", `Principal, or "Effect": "Deny"`)
+	}
+	return s, nil
+}
+
+// complete checks that a statement has the elements that its policy's type
+// demands, and none that it forbids.
+func (c *compiler) complete(n *node, has map[string]*member) error {
+	t := c.policy.Type
+	if has["Effect"] == nil {
+		return c.failNode(n, "the statement has no Effect", `"Effect": "Allow" or "Effect": "Deny"`)
+	}
+	for _, pair := range []string{"Principal", "Action", "Resource"} {
+		yes, not := has[pair], has["Not"+pair]
+		one := yes
+		if one == nil {
+			one = not
+		}
+		if yes != nil && not != nil {
+			return c.fail(not.start, not.value.path, "the statement has both "+pair+" and Not"+pair, "one of them")
+		}
+		var demanded, forbidden bool
+		switch pair {
+		case "Principal":
+			demanded = t == Trust || t == Resource || t == ResourceControl
+			forbidden = !demanded
+		case "Action":
+			demanded = true
+		case "Resource":
+			forbidden = t == Trust
+			demanded = !forbidden && t != Resource
+		}
+		article := "a "
+		if t == Identity {
+			article = "an "
+		}
+		if forbidden && one != nil {
+			return c.fail(one.start, one.value.path, article+t.String()+" has no "+one.key, "no "+one.key)
+		}
+		if demanded && one == nil {
+			return c.failNode(n, "the statement has no "+pair, pair+" (or Not"+pair+")")
+		}
+	}
+	return nil
+}
+
+func (c *compiler) element(s *statement, m member) (err error) {
+	switch m.key {
+	case "Sid":
+		return c.sid(s, m.value)
+	case "Effect":
+		effect, err := c.text(m.value, `"Allow" or "Deny"`)
+		if err != nil {
+			return err
+		}
+		if effect != "Allow" && effect != "Deny" {
+			return c.failNode(m.value, strconv.Quote(effect)+" is not an effect", `"Allow" or "Deny"`)
+		}
+		s.deny = effect == "Deny"
+	case "Principal", "NotPrincipal":
+		s.notPrincipal = m.key == "NotPrincipal"
+		s.principals, err = c.principals(m.value)
+	case "Action", "NotAction":
+		s.notAction = m.key == "NotAction"
+		s.actions, err = c.actions(m.value)
+	case "Resource", "NotResource":
+		s.notResource = m.key == "NotResource"
+		s.resources, err = c.resources(m.value)
+	case "Condition":
+		s.conditions, err = c.conditions(m.value)
+	}
+	return err
+}
+
+var plainSid = regexp.MustCompile(`^[0-9A-Za-z]*$`)
+
+func (c *compiler) sid(s *statement, n *node) error {
+	sid, err := c.text(n, "a string")
+	if err != nil {
+		return err
+	}
+	// Services with resource policies of their own have their own rules for Sid.
+	if c.policy.Type != Resource && !plainSid.MatchString(sid) {
+		return c.failNode(n, strconv.Quote(sid)+" is not a statement ID", "letters and digits only")
+	}
+	if sid != "" && c.sids[sid] {
+		return c.failNode(n, "the Sid "+strconv.Quote(sid)+" is used twice", "a Sid that is unique in the policy")
+	}
+	c.sids[sid] = true
+	s.sid = sid
+	return nil
+}
+
+func (c *compiler) principals(n *node) ([]grantee, error) {
+	const expected = `"*", or an object with AWS, Service, Federated or CanonicalUser`
+	list := []grantee{}
+	switch n.kind {
+	case stringNode:
+		if n.text != "*" {
+			return nil, c.failNode(n, strconv.Quote(n.text)+" is not a principal", expected)
+		}
+		list = append(list, grantee{kind: everyone, source: "*"})
+	case objectNode:
+		for _, m := range n.members {
+			if !slices.Contains([]string{"AWS", "Service", "Federated", "CanonicalUser"}, m.key) {
+				return nil, c.fail(m.start, m.value.path, "there is no kind of principal "+strconv.Quote(m.key), "AWS, Service, Federated or CanonicalUser")
+			}
+			values, err := c.list(m.value, false)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range values {
+				g, expected := compileGrantee(m.key, v.text)
+				if expected != "" {
+					return nil, c.failNode(v, strconv.Quote(v.text)+" is not a principal of kind "+m.key, expected)
+				}
+				list = append(list, g)
+			}
+		}
+	default:
+		return nil, c.failNode(n, "a principal is not "+n.kind.String(), expected)
+	}
+	if c.policy.Type == ResourceControl && (len(list) != 1 || list[0].kind != everyone) {
+		return nil, c.failNode(n, "a resource control policy speaks of every principal", `"*"`)
+	}
+	return list, nil
+}
+
+var actionPattern = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?_./-]+|\*)$`)
+
+func (c *compiler) actions(n *node) ([]action, error) {
+	values, err := c.list(n, false)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]action, 0, len(values))
+	for _, v := range values {
+		if !actionPattern.MatchString(v.text) {
+			return nil, c.failNode(v, strconv.Quote(v.text)+" is not an action", `"*" or SERVICE:ACTION, such as s3:GetObject or s3:Get*`)
+		}
+		list = append(list, action{v.text, wildcards.Replace(asciiLower(v.text))})
+	}
+	return list, nil
+}
+
+func (c *compiler) resources(n *node) ([]template, error) {
+	values, err := c.list(n, false)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]template, 0, len(values))
+	for _, v := range values {
+		// Services name resources in their own policies in their own ways too.
+		if c.policy.Type != Resource && v.text != "*" && !strings.HasPrefix(v.text, "arn:") {
+			return nil, c.failNode(v, strconv.Quote(v.text)+" is not a resource", `"*" or an ARN`)
+		}
+		if v.text == "" {
+			return nil, c.failNode(v, "the resource is empty", `"*" or an ARN`)
+		}
+		if prefix, _, found := strings.Cut(v.text, "${"); found && c.variables() && strings.HasPrefix(v.text, "arn:") && strings.Count(prefix, ":") < 5 {
+			return nil, c.failNode(v, "a policy variable stands before the fifth colon of an ARN", "variables in the resource part only")
+		}
+		t, problem := compileTemplate(v.text, true, c.variables())
+		if problem != "" {
+			return nil, c.failNode(v, problem, "${key} or ${key, 'default'}")
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+func (c *compiler) variables() bool { return c.policy.version == version2012 }
+
+func (c *compiler) conditions(n *node) ([]condition, error) {
+	if n.kind != objectNode {
+		return nil, c.failNode(n, "a condition is not "+n.kind.String(), "an object of operators")
+	}
+	var list []condition
+	seen := make(map[string]bool)
+	for _, m := range n.members {
+		k, ok := parseOperator(m.key)
+		if !ok {
+			return nil, c.fail(m.start, m.value.path, "there is no condition operator "+strconv.Quote(m.key), "an operator such as StringEquals, StringLike, ArnLike, ForAnyValue:StringEquals or StringEqualsIfExists")
+		}
+		if m.value.kind != objectNode {
+			return nil, c.failNode(m.value, m.key+" is not followed by "+m.value.kind.String(), `an object of condition keys: {"aws:RequestTag/team": "blue"}`)
+		}
+		for _, km := range m.value.members {
+			if km.key == "" || !strings.Contains(km.key, ":") {
+				return nil, c.fail(km.start, km.value.path, strconv.Quote(km.key)+" is not a condition key", "SERVICE:KEY, such as aws:RequestTag/team")
+			}
+			one := k
+			one.key = newContextKey(km.key)
+			if id := one.label + " " + one.key.lower; seen[id] {
+				return nil, c.fail(km.start, km.value.path, "the key appears twice under one operator in different spellings", "each key once")
+			} else {
+				seen[id] = true
+			}
+			var err error
+			if one.values, err = c.operands(one.operator, km.value); err != nil {
+				return nil, err
+			}
+			list = append(list, one)
+		}
+	}
+	return list, nil
+}
+
+// parseOperator reads [ForAllValues:|ForAnyValue:]Operator[IfExists].
+func parseOperator(s string) (k condition, ok bool) {
+	name := asciiLower(s)
+	prefix, suffix := "", ""
+	if rest, cut := strings.CutPrefix(name, "forallvalues:"); cut {
+		k.quantifier, name, prefix = forAllValues, rest, "ForAllValues:"
+	} else if rest, cut := strings.CutPrefix(name, "foranyvalue:"); cut {
+		k.quantifier, name, prefix = forAnyValue, rest, "ForAnyValue:"
+	}
+	if rest, cut := strings.CutSuffix(name, "ifexists"); cut {
+		k.ifExists, name, suffix = true, rest, "IfExists"
+	}
+	k.operator, ok = operators[name]
+	if k.kind == null && (prefix != "" || suffix != "") {
+		return k, false // Null tests presence itself
+	}
+	k.label = prefix + k.name + suffix
+	return k, ok
+}
+
+func (c *compiler) operands(o operator, n *node) ([]operand, error) {
+	values, err := c.list(n, true)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]operand, 0, len(values))
+	for _, v := range values {
+		one, problem, expected := compileOperand(o, v.text, c.variables())
+		if problem != "" {
+			return nil, c.failNode(v, fmt.Sprintf("%q: %s", v.text, problem), expected)
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// text is the value of an element that is one string.
+func (c *compiler) text(n *node, expected string) (string, error) {
+	if n.kind != stringNode {
+		return "", c.failNode(n, "this is "+n.kind.String(), expected)
+	}
+	return n.text, nil
+}
+
+// list is a value or a list of values; literals are numbers and booleans, which
+// condition values may be.
+func (c *compiler) list(n *node, literals bool) ([]*node, error) {
+	items := []*node{n}
+	if n.kind == arrayNode {
+		items = n.items
+	}
+	for _, v := range items {
+		if v.kind != stringNode && !(literals && v.kind == literalNode) {
+			return nil, c.failNode(v, "this is "+v.kind.String(), "a string, or a list of strings")
+		}
+	}
+	return items, nil
+}
