@@ -1,4 +1,111 @@
-// Command podid is the command line of Open Pod Identity.
+// Command podid is the command line of Open Pod Identity: a local world to try
+// and test pod identity in, the walk-through, and explanations.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if code, isExit := errors.AsType[exitCode](err); isExit {
+		return int(code)
+	}
+	if err == nil {
+		return exitOK
+	}
+	return report(newUI(os.Stderr), err)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "podid",
+		Short: "IAM roles for pods on any Kubernetes cluster",
+		Long: `podid gives pods IAM roles on any Kubernetes cluster, the way Amazon EKS Pod
+Identity does on EKS, and says why when a pod gets none.
+
+With the local world all of it runs on this machine, offline and with no account.`,
+		Example: `  podid demo                              # the walk-through, told step by step
+  podid local                             # a small AWS and a cluster, until Ctrl-C
+  eval "$(podid local env)"               # point the AWS CLI at it
+  podid local run -n shop -s cart -- aws s3 ls   # a program as a pod of a service account
+  podid explain trust-tag-session         # what a problem means and how to fix it`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	root.AddCommand(newLocal(), newDemo(), newTrustPolicy(), newExplain(), newVersion(), newApplication())
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes wrong arguments a problem like any other.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage(c, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+func usage(c *cobra.Command, err error) error {
+	return problem.New(problem.Usage, "%s", strings.TrimSuffix(err.Error(), ".")).
+		Because("").
+		Fixed("see %s --help", c.CommandPath())
+}
+
+// report prints err as its problem and returns the exit code.
+func report(ui *ui, err error) int {
+	if errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	p := problem.Of(err)
+	if p.Code == problem.Internal && p.Err != nil {
+		ui.printf("%s %v\n", ui.bad("error:"), p.Err)
+		return exitCodes[p.Code]
+	}
+	ui.printf("%s %s\n", ui.bad("error:"), p.What)
+	if p.Err != nil {
+		ui.printf("%s %v\n", ui.faint("cause:"), p.Err)
+	}
+	if p.Why != "" {
+		ui.printf("%s   %s\n", ui.faint("why:"), p.Why)
+	}
+	if p.Fix != "" {
+		ui.printf("%s   %s\n", ui.good("fix:"), p.Fix)
+	}
+	if p.Code != problem.Usage {
+		ui.printf("%s  podid explain %s\n", ui.faint("more:"), p.Code)
+	}
+	return exitCodes[p.Code]
+}
+
+// exitCode ends the program with the exit code of a program it ran.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/openpodidentity/podid/docs"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/spf13/cobra"
+)
+
+// explanation is what `podid explain` knows of a code.
+type explanation struct {
+	Code  problem.Code `json:"code"`
+	Title string       `json:"title"`
+	Why   string       `json:"why"`
+	Fix   string       `json:"fix"`
+	Page  string       `json:"page,omitempty"`
+}
+
+func newExplain() *cobra.Command {
+	var out output
+	c := &cobra.Command{
+		Use:   "explain [CODE]",
+		Short: "Say what a problem means, why it happens and how to fix it",
+		Example: `  podid explain                      # all codes
+  podid explain trust-tag-session
+  podid explain association-missing -o json`,
+		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var all []cobra.Completion
+			for _, code := range problem.Codes() {
+				all = append(all, cobra.CompletionWithDesc(string(code), problem.Lookup(code).Title))
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return explainAll(c, out)
+			}
+			return explainOne(c, out, problem.Code(args[0]))
+		},
+	}
+	out.flag(c)
+	return c
+}
+
+func explainAll(c *cobra.Command, out output) error {
+	var all []explanation
+	var rows [][]string
+	for _, code := range problem.Codes() {
+		e := problem.Lookup(code)
+		all = append(all, explanation{Code: code, Title: e.Title, Why: e.Why, Fix: e.Fix})
+		rows = append(rows, []string{string(code), e.Title})
+	}
+	return out.print(c.OutOrStdout(), all, func(ui *ui) { ui.table([]string{"CODE", "MEANING"}, rows) })
+}
+
+func explainOne(c *cobra.Command, out output, code problem.Code) error {
+	if !problem.Known(code) {
+		p := problem.New(problem.Usage, "there is no problem code %q", code).Because("").
+			Fixed("podid explain lists the codes")
+		if near := nearest(code); near != "" {
+			p = p.Fixed("perhaps you mean %s; podid explain lists the codes", near)
+		}
+		return p
+	}
+	page, err := docs.Problem(code)
+	if err != nil {
+		return err
+	}
+	e := problem.Lookup(code)
+	return out.print(c.OutOrStdout(), explanation{code, e.Title, e.Why, e.Fix, page}, func(ui *ui) {
+		for line := range strings.Lines(page) {
+			if strings.HasPrefix(line, "#") {
+				line = ui.title(strings.TrimRight(line, "\n")) + "\n"
+			}
+			ui.printf("%s", line)
+		}
+	})
+}
+
+// nearest is a code that shares a word with the one asked for.
+func nearest(asked problem.Code) problem.Code {
+	words := strings.Split(string(asked), "-")
+	best, most := problem.Code(""), 0
+	for _, code := range problem.Codes() {
+		shared := 0
+		for word := range strings.SplitSeq(string(code), "-") {
+			if slices.Contains(words, word) {
+				shared++
+			}
+		}
+		if shared > most {
+			best, most = code, shared
+		}
+	}
+	return best
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/openpodidentity/podid/internal/sandbox"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/spf13/cobra"
+)
+
+// localFlags are the flags of `podid local`.
+type localFlags struct {
+	config    sandbox.Config
+	principal string
+	world     string
+	port      uint16
+	listen    string
+	verbose   bool
+}
+
+func newLocal() *cobra.Command {
+	var f localFlags
+	c := &cobra.Command{
+		Use:   "local",
+		Short: "Run a small AWS and a cluster on this machine, until Ctrl-C",
+		Long: `Runs the local world: an AWS with IAM, STS, S3, EKS and EKS Auth that evaluates
+policies and verifies signatures for real, a cluster that mints pod-bound tokens,
+podid-auth and the agent, all on loopback. Prints what to export.
+
+With --data DIR everything is kept there; without it the world is in memory.`,
+		Example: `  podid local                                  # in memory
+  podid local --data ~/.podid                  # kept between runs
+  podid local --principal broker               # as outside AWS: a user's key assumes the roles
+  eval "$(podid local env)"                    # in another terminal
+  podid local run -n shop -s cart -- aws sts get-caller-identity`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runLocal(c, &f) },
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.config.Data, "data", "", "directory that keeps everything (default: in memory)")
+	flags.StringVar(&f.config.Cluster, "cluster", "local", "name of the cluster")
+	flags.StringVar(&f.config.Region, "region", "us-east-1", "AWS region")
+	flags.StringVar(&f.config.Account, "account", "111122223333", "AWS account, 12 digits")
+	flags.StringVar(&f.principal, "principal", "service", "who assumes the roles: service, broker or broker-role")
+	flags.BoolVar(&f.config.AllowSigV4Agents, "allow-sigv4-agents", false, "let callers that sign with an access key use EKS Auth (node scope does not hold for them)")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1", "address to listen on; anything but loopback lets others reach this world")
+	flags.Uint16Var(&f.port, "port", 4780, "port of the AWS endpoint; HTTPS is on the next, the agent on the one after; 0 takes free ports")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every request, not only refusals")
+	c.PersistentFlags().StringVar(&f.world, "world", "", "file that says how to reach the world (default: $PODID_WORLD, or one per user)")
+	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"service", "broker", "broker-role"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(c.MarkFlagDirname("data"))
+	c.AddCommand(newLocalRun(&f.world), newLocalEnv(&f.world), newLocalPods(&f.world))
+	return c
+}
+
+func runLocal(c *cobra.Command, f *localFlags) (err error) {
+	ctx := c.Context()
+	if err := f.complete(c.ErrOrStderr()); err != nil {
+		return err
+	}
+	file, err := connectionFile(f.world)
+	if err != nil {
+		return err
+	}
+	w, err := sandbox.Start(ctx, f.config)
+	if err != nil {
+		return fmt.Errorf("start local world: %w", err)
+	}
+	defer func() {
+		if closed := w.Close(); err == nil {
+			err = closed
+		}
+	}()
+	connection := w.Connection()
+	if err := connection.Save(ctx, file); err != nil {
+		return err
+	}
+	defer os.Remove(file) // what is left of a world that is gone misleads
+	if err := welcome(newUI(c.OutOrStdout()), connection, f); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-w.Failed():
+		return err
+	}
+}
+
+// complete turns flags into the configuration.
+func (f *localFlags) complete(log io.Writer) error {
+	switch p := sandbox.Principal(f.principal); p {
+	case sandbox.ServicePrincipal, sandbox.BrokerUser, sandbox.BrokerRole:
+		f.config.Principal = p
+	default:
+		return problem.New(problem.Usage, "--principal %s is none of service, broker and broker-role", f.principal)
+	}
+	address := func(next uint16) string {
+		if f.port == 0 {
+			next = 0
+		}
+		return fmt.Sprintf("%s:%d", f.listen, f.port+next)
+	}
+	if f.port > 65533 {
+		return problem.New(problem.Usage, "--port %d leaves no room for the two ports after it", f.port)
+	}
+	f.config.Listen, f.config.ListenTLS, f.config.ListenAgent = address(0), address(1), address(2)
+	level := slog.LevelWarn
+	if f.verbose {
+		level = slog.LevelInfo
+	}
+	f.config.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+	return nil
+}
+
+func welcome(ui *ui, c sandbox.Connection, f *localFlags) error {
+	ui.printf("%s\n\n", ui.title("The local world is up. Ctrl-C ends it."))
+	kept := "in memory, gone with this process"
+	if f.config.Data != "" {
+		kept = "kept in " + f.config.Data
+	}
+	ui.table([]string{"WHAT", "WHERE"}, [][]string{
+		{"AWS (IAM, STS, S3, EKS, EKS Auth)", c.Endpoint + " and " + c.EndpointTLS},
+		{"account, region", c.Account + ", " + c.Region},
+		{"cluster", c.Cluster},
+		{"roles are assumed by", c.Principal},
+		{"agent", c.Agent},
+		{"state", kept},
+	})
+	ui.printf("\nIn another terminal, as the account's administrator:\n\n")
+	for _, line := range exports(c) {
+		ui.printf("  export %s\n", line)
+	}
+	ui.printf("\nor %s. Then, as a pod:\n\n  podid local run -n NAMESPACE -s SERVICEACCOUNT -- COMMAND\n\n", ui.title(`eval "$(podid local env)"`))
+	return nil
+}
+
+// exports are the variables that lead an AWS client to the world as its administrator.
+func exports(c sandbox.Connection) []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + c.Endpoint,
+		"AWS_ACCESS_KEY_ID=" + c.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey,
+		"AWS_REGION=" + c.Region,
+		"AWS_DEFAULT_REGION=" + c.Region,
+	}
+}
+
+func connectionFile(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	return sandbox.DefaultConnectionFile()
+}
+
+func connect(flag string) (sandbox.Connection, error) {
+	file, err := connectionFile(flag)
+	if err != nil {
+		return sandbox.Connection{}, err
+	}
+	return sandbox.LoadConnection(file)
+}
+
+func newLocalEnv(world *string) *cobra.Command {
+	var out output
+	c := &cobra.Command{
+		Use:   "env",
+		Short: "Print what leads an AWS client to the running local world",
+		Example: `  eval "$(podid local env)"
+  podid local env -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			connection, err := connect(*world)
+			if err != nil {
+				return err
+			}
+			if _, err := connection.ListPods(c.Context()); err != nil {
+				return err
+			}
+			return out.print(c.OutOrStdout(), connection, func(ui *ui) {
+				for _, line := range exports(connection) {
+					ui.printf("export %s\n", line)
+				}
+				// Without this a session token of another account would be sent along.
+				ui.printf("unset AWS_SESSION_TOKEN AWS_PROFILE\n")
+			})
+		},
+	}
+	out.flag(c)
+	return c
+}
+
+func newLocalPods(world *string) *cobra.Command {
+	var out output
+	c := &cobra.Command{
+		Use:     "pods",
+		Short:   "List the pods of the running local world",
+		Example: "  podid local pods -o yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			pods, err := listPods(c.Context(), *world)
+			if err != nil {
+				return err
+			}
+			return out.print(c.OutOrStdout(), pods, func(ui *ui) {
+				var rows [][]string
+				for _, p := range pods {
+					rows = append(rows, []string{p.Namespace, p.Name, p.ServiceAccount, p.UID})
+				}
+				ui.table([]string{"NAMESPACE", "NAME", "SERVICE ACCOUNT", "UID"}, rows)
+			})
+		},
+	}
+	out.flag(c)
+	return c
+}
+
+func listPods(ctx context.Context, world string) ([]sandbox.Pod, error) {
+	connection, err := connect(world)
+	if err != nil {
+		return nil, err
+	}
+	return connection.ListPods(ctx)
+}

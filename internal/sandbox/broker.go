@@ -1,0 +1,122 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/journal"
+	"github.com/openpodidentity/podid/internal/roles"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// The broker's names in IAM.
+const (
+	brokerUser = "podid-broker"
+	brokerRole = "podid-broker-role"
+)
+
+// assumer makes the part of podid-auth that assumes roles, with the base
+// credentials of the configured principal.
+func (w *World) assumer(ctx context.Context) (*roles.Assumer, error) {
+	a := &roles.Assumer{Cluster: w.Cluster}
+	switch w.config.Principal {
+	case ServicePrincipal:
+		a.Principal = roles.Principal{Service: true}
+		a.AWS = w.aws(w.AWS.Service())
+		a.Duration = 6 * time.Hour // what AWS's pod identity gives
+		a.Trust = w.AWS
+		return a, nil
+	case BrokerUser, BrokerRole:
+	default:
+		return nil, fmt.Errorf("unknown principal %q", w.config.Principal)
+	}
+	key, err := w.brokerKey(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make broker: %w", err)
+	}
+	a.Principal = roles.Principal{ARN: "arn:aws:iam::" + w.Cluster.Account + ":user/" + brokerUser}
+	a.AWS = w.aws(key)
+	if w.config.Principal == BrokerRole {
+		role := "arn:aws:iam::" + w.Cluster.Account + ":role/" + brokerRole
+		if err := w.makeBrokerRole(ctx, a.Principal.ARN); err != nil {
+			return nil, fmt.Errorf("make broker role: %w", err)
+		}
+		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(a.AWS), role, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = "podid-auth"
+		})
+		a.Principal.ARN = role
+		a.AWS.Credentials = aws.NewCredentialsCache(provider)
+	}
+	a.Trust = roles.IAM{AWS: a.AWS}
+	return a, nil
+}
+
+func (w *World) aws(c podid.Credentials) aws.Config {
+	return aws.Config{
+		Region:       w.Cluster.Region,
+		BaseEndpoint: &w.Endpoint,
+		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+	}
+}
+
+// brokerPolicy is what the broker needs beside being trusted: to assume roles of
+// other accounts and target roles, and to read trust policies, so that a refusal
+// can be explained.
+const brokerPolicy = `{"Version":"2012-10-17","Statement":[
+  {"Sid":"AssumeRolesOfWorkloads","Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"*"},
+  {"Sid":"ExplainRefusals","Effect":"Allow","Action":"iam:GetRole","Resource":"*"}]}`
+
+// brokerKey returns the broker's access key, made with the IAM API the first time.
+func (w *World) brokerKey(ctx context.Context) (podid.Credentials, error) {
+	var key podid.Credentials
+	err := w.journal.Load("world/broker", func(_ string, value json.RawMessage) error {
+		return json.Unmarshal(value, &key)
+	})
+	if err != nil || key.AccessKeyID != "" {
+		return key, err
+	}
+	client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
+	_, err = client.CreateUser(ctx, &iam.CreateUserInput{UserName: new(brokerUser)})
+	if err != nil && !isExisting(err) {
+		return key, err
+	}
+	if _, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: new(brokerUser), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
+	}); err != nil {
+		return key, err
+	}
+	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: new(brokerUser)})
+	if err != nil {
+		return key, err
+	}
+	key.AccessKeyID, key.SecretAccessKey = *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey
+	return key, w.journal.Commit(journal.Put("world/broker", key))
+}
+
+func (w *World) makeBrokerRole(ctx context.Context, user string) error {
+	client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + user + `"},"Action":"sts:AssumeRole"}]}`
+	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: new(brokerRole), AssumeRolePolicyDocument: &trust})
+	if err != nil && !isExisting(err) {
+		return err
+	}
+	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+		RoleName: new(brokerRole), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
+	})
+	return err
+}
+
+func isExisting(err error) bool {
+	_, ok := errors.AsType[*types.EntityAlreadyExistsException](err)
+	return ok
+}

@@ -1,0 +1,231 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/injection"
+	"github.com/openpodidentity/podid/internal/journal"
+	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/google/uuid"
+)
+
+// NodeName is the one node of the local world.
+const NodeName = "local"
+
+// tokenLifetime is that of a projected token, and the longest there is.
+const tokenLifetime = injection.TokenExpirationSeconds * time.Second
+
+// maxPods bounds what a client of the control API can make the world keep.
+const maxPods = 10_000
+
+var (
+	dnsLabel     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	dnsSubdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+)
+
+// Pod is a pod of the local world.
+type Pod struct {
+	Namespace         string `json:"namespace"`
+	Name              string `json:"name"`
+	UID               string `json:"uid"`
+	ServiceAccount    string `json:"serviceAccount"`
+	ServiceAccountUID string `json:"serviceAccountUID"`
+	Node              string `json:"node"`
+	// Process is the ID of the process that runs as this pod; 0 if unknown. The
+	// pod ends when the process is gone, as a pod ends with its containers.
+	Process int `json:"process,omitempty"`
+}
+
+// Pods stands in for the API server and the kubelet: it knows which pods there
+// are and mints their tokens.
+type Pods struct {
+	issuer  *token.Issuer
+	journal *journal.Journal
+	now     func() time.Time
+	ended   func(Pod)
+
+	mu       sync.Mutex
+	pods     map[string]Pod    // by UID
+	names    map[string]string // pods' UIDs by namespace/name
+	accounts map[string]string // service accounts' UIDs by namespace/name
+}
+
+func loadPods(issuer *token.Issuer, j *journal.Journal, now func() time.Time, ended func(Pod)) (*Pods, error) {
+	p := &Pods{issuer: issuer, journal: j, now: now, ended: ended,
+		pods: map[string]Pod{}, names: map[string]string{}, accounts: map[string]string{}}
+	err := j.Load("pods/", func(_ string, value json.RawMessage) error {
+		var pod Pod
+		if err := json.Unmarshal(value, &pod); err != nil {
+			return err
+		}
+		p.add(pod)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load pods: %w", err)
+	}
+	err = j.Load("serviceaccounts/", func(key string, value json.RawMessage) error {
+		var uid string
+		err := json.Unmarshal(value, &uid)
+		p.accounts[strings.TrimPrefix(key, "serviceaccounts/")] = uid
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load service accounts: %w", err)
+	}
+	return p, nil
+}
+
+// Start makes a pod of a service account, which comes into being with its first
+// pod. name may be empty: one is made up as a Deployment does.
+func (p *Pods) Start(namespace, serviceAccount, name string, process int) (Pod, error) {
+	if name == "" {
+		name = cut(serviceAccount, 240) + "-" + strings.ToLower(rand.Text()[:5])
+	}
+	switch {
+	case !dnsLabel.MatchString(namespace):
+		return Pod{}, problem.New(problem.RequestInvalid, "namespace %q is not a DNS label", cut(namespace, 80))
+	case !dnsSubdomain.MatchString(serviceAccount):
+		return Pod{}, problem.New(problem.RequestInvalid, "service account %q is not a DNS subdomain", cut(serviceAccount, 80))
+	case !dnsSubdomain.MatchString(name):
+		return Pod{}, problem.New(problem.RequestInvalid, "pod name %q is not a DNS subdomain", cut(name, 80))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pods) >= maxPods {
+		return Pod{}, problem.New(problem.TooManyRequests, "the local world has %d pods already", maxPods)
+	}
+	if _, taken := p.names[namespace+"/"+name]; taken {
+		return Pod{}, problem.New(problem.RequestInvalid, "pod %s/%s exists already", namespace, name).
+			Because("a pod's name is unique in its namespace").Fixed("choose another name, or end that pod first")
+	}
+	account := namespace + "/" + serviceAccount
+	uid, known := p.accounts[account]
+	if !known {
+		uid = uuid.NewString()
+	}
+	pod := Pod{
+		Namespace: namespace, Name: name, UID: uuid.NewString(),
+		ServiceAccount: serviceAccount, ServiceAccountUID: uid,
+		Node: NodeName, Process: process,
+	}
+	if err := p.journal.Commit(journal.Put("serviceaccounts/"+account, uid), journal.Put("pods/"+pod.UID, pod)); err != nil {
+		return Pod{}, fmt.Errorf("keep pod: %w", err)
+	}
+	p.accounts[account] = uid
+	p.add(pod)
+	return pod, nil
+}
+
+// system makes a pod of podid itself, which is not kept: every start has its own.
+func (p *Pods) system(namespace, serviceAccount string) Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pod := Pod{
+		Namespace: namespace, Name: serviceAccount + "-" + NodeName, UID: uuid.NewString(),
+		ServiceAccount: serviceAccount, ServiceAccountUID: uuid.NewString(), Node: NodeName,
+	}
+	p.add(pod)
+	return pod
+}
+
+// End removes a pod. Its tokens stop working at once.
+func (p *Pods) End(uid string) error {
+	p.mu.Lock()
+	pod, ok := p.pods[uid]
+	if !ok {
+		p.mu.Unlock()
+		return problem.New(problem.PodGone, "there is no pod with UID %q", cut(uid, 80))
+	}
+	if err := p.journal.Commit(journal.Delete("pods/" + uid)); err != nil {
+		p.mu.Unlock()
+		return fmt.Errorf("end pod: %w", err)
+	}
+	delete(p.pods, uid)
+	delete(p.names, pod.Namespace+"/"+pod.Name)
+	p.mu.Unlock()
+	p.ended(pod)
+	return nil
+}
+
+// Token mints a pod-bound token as the kubelet gets it from the API server.
+// lifetime is from ten minutes to 24 hours, as Kubernetes has it.
+func (p *Pods) Token(uid, audience string, lifetime time.Duration) (string, error) {
+	lifetime = min(max(lifetime, 10*time.Minute), tokenLifetime)
+	return p.mint(uid, audience, p.now(), lifetime)
+}
+
+// ExpiredToken mints a token that expired a minute ago, for the failure cases.
+func (p *Pods) ExpiredToken(uid string) (string, error) {
+	return p.mint(uid, podid.AudiencePods, p.now().Add(-61*time.Minute), time.Hour)
+}
+
+func (p *Pods) mint(uid, audience string, issued time.Time, lifetime time.Duration) (string, error) {
+	p.mu.Lock()
+	pod, ok := p.pods[uid]
+	p.mu.Unlock()
+	if !ok {
+		return "", problem.New(problem.PodGone, "there is no pod with UID %q", cut(uid, 80))
+	}
+	return p.issuer.Mint(podid.Workload{
+		Namespace: pod.Namespace, ServiceAccount: pod.ServiceAccount, ServiceAccountUID: pod.ServiceAccountUID,
+		Pod: pod.Name, PodUID: pod.UID, Node: pod.Node,
+	}, audience, issued, lifetime)
+}
+
+// List returns the pods by namespace and name.
+func (p *Pods) List() []Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.SortedFunc(maps.Values(p.pods), func(a, b Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// Pod implements token.Pods.
+func (p *Pods) Pod(_ context.Context, namespace, name string) (token.Pod, bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pod, ok := p.pods[p.names[namespace+"/"+name]]
+	return token.Pod{
+		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ServiceAccount: pod.ServiceAccount, ServiceAccountUID: pod.ServiceAccountUID,
+		Node: pod.Node,
+	}, ok, nil
+}
+
+// reap ends the pods whose process is gone: `podid local run` that was killed
+// could not end its pod itself.
+func (p *Pods) reap() {
+	for _, pod := range p.List() {
+		if pod.Process > 0 && syscall.Kill(pod.Process, 0) == syscall.ESRCH {
+			_ = p.End(pod.UID) // gone already is as good
+		}
+	}
+}
+
+func (p *Pods) add(pod Pod) {
+	p.pods[pod.UID] = pod
+	p.names[pod.Namespace+"/"+pod.Name] = pod.UID
+}
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}

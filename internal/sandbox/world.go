@@ -1,0 +1,372 @@
+// Package sandbox is a whole world in one process: the local AWS, a cluster
+// that mints pod-bound tokens, podid-auth and the agent, all real and all on
+// loopback. `podid local`, `podid demo`, the tests and the documentation run in it.
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/association/memory"
+	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/eksapi"
+	"github.com/openpodidentity/podid/internal/journal"
+	"github.com/openpodidentity/podid/internal/roles"
+	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/localaws"
+)
+
+// Principal says who podid assumes roles as in this world.
+type Principal string
+
+// The principals: the service, as inside AWS; a broker with a user's access key;
+// a broker whose base credentials are a role session.
+const (
+	ServicePrincipal Principal = "service"
+	BrokerUser       Principal = "broker"
+	BrokerRole       Principal = "broker-role"
+)
+
+// Config is what a world starts from. The zero value is a world in memory, on
+// free ports, with the service principal.
+type Config struct {
+	// Data is the directory that keeps everything; empty keeps nothing.
+	Data      string
+	Account   string // 111122223333 if empty
+	Region    string // us-east-1 if empty
+	Cluster   string // local if empty
+	Principal Principal
+	// AllowSigV4Agents lets callers that sign with a known access key use EKS Auth.
+	AllowSigV4Agents bool
+	// Addresses to listen on; a free port of 127.0.0.1 if empty.
+	Listen, ListenTLS, ListenAgent string
+	Log                            *slog.Logger
+}
+
+// World is a running world. Its exported fields are set by Start and constant.
+type World struct {
+	AWS          *localaws.AWS
+	Cluster      podid.Cluster
+	Associations *memory.Store
+	Pods         *Pods
+	// Roles is the principal that podid assumes roles as.
+	Roles *roles.Assumer
+
+	// Endpoint and EndpointTLS are the AWS endpoint, Agent the address the SDKs
+	// ask for credentials, Control the API that `podid local run` uses.
+	Endpoint, EndpointTLS string
+	Agent                 string
+	Control               string
+	// Secret authorises the control API.
+	Secret string
+	// CABundle is the PEM that clients of EndpointTLS trust.
+	CABundle []byte
+
+	config  Config
+	journal *journal.Journal
+	auth    *auth.Handler
+	agent   *agent.Server
+	idle    func() // closes the agent's idle connections
+	servers []*http.Server
+	failed  chan error
+	started chan struct{} // closed when every part is there
+	stop    chan struct{}
+	done    sync.WaitGroup
+}
+
+// Start starts a world; ctx bounds the start only. Close ends it.
+func Start(ctx context.Context, c Config) (_ *World, err error) {
+	c = c.withDefaults()
+	j, err := openJournal(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	w := &World{
+		Cluster: podid.Cluster{Name: c.Cluster, Region: c.Region, Account: c.Account},
+		Secret:  rand.Text(),
+		config:  c,
+		journal: j,
+		failed:  make(chan error, 1),
+		started: make(chan struct{}),
+		stop:    make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Close())
+		}
+	}()
+	ca, err := loadAuthority(j, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	w.CABundle = ca.bundle()
+	issuer, err := loadIssuer(j, c)
+	if err != nil {
+		return nil, err
+	}
+	if w.Pods, err = loadPods(issuer, j, time.Now, w.podEnded); err != nil {
+		return nil, err
+	}
+	certificate, err := ca.server(time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("make server certificate: %w", err)
+	}
+	if w.Associations, err = memory.New(w.journal); err != nil {
+		return nil, fmt.Errorf("load associations: %w", err)
+	}
+	w.Associations.OnChange = w.associationChanged
+	if err := w.startAWS(certificate); err != nil {
+		return nil, fmt.Errorf("start local AWS: %w", err)
+	}
+	if err := w.startExchange(ctx, issuer); err != nil {
+		return nil, fmt.Errorf("start exchange: %w", err)
+	}
+	if err := w.startAgent(ca, certificate, issuer); err != nil {
+		return nil, fmt.Errorf("start agent: %w", err)
+	}
+	if w.Control, err = w.serve("127.0.0.1:0", nil, http.HandlerFunc(w.serveControl)); err != nil {
+		return nil, fmt.Errorf("start control API: %w", err)
+	}
+	w.startReaper()
+	close(w.started)
+	return w, nil
+}
+
+func (c Config) withDefaults() Config {
+	set := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	set(&c.Account, "111122223333")
+	set(&c.Region, "us-east-1")
+	set(&c.Cluster, "local")
+	set((*string)(&c.Principal), string(ServicePrincipal))
+	set(&c.Listen, "127.0.0.1:0")
+	set(&c.ListenTLS, "127.0.0.1:0")
+	set(&c.ListenAgent, "127.0.0.1:0")
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func openJournal(dir string) (*journal.Journal, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	return journal.Open(dir)
+}
+
+func loadIssuer(j *journal.Journal, c Config) (*token.Issuer, error) {
+	url := "https://" + c.Cluster + ".podid.local"
+	var pem []byte
+	err := j.Load("world/issuer", func(_ string, value json.RawMessage) error { return json.Unmarshal(value, &pem) })
+	if err != nil {
+		return nil, fmt.Errorf("load issuer key: %w", err)
+	}
+	if pem != nil {
+		return token.ParseIssuer(url, pem)
+	}
+	issuer, err := token.NewIssuer(url)
+	if err != nil {
+		return nil, fmt.Errorf("make issuer key: %w", err)
+	}
+	if err := j.Commit(journal.Put("world/issuer", issuer.PEM())); err != nil {
+		return nil, fmt.Errorf("keep issuer key: %w", err)
+	}
+	return issuer, nil
+}
+
+// startAWS serves the local AWS with the production handlers of EKS and EKS
+// Auth in it.
+func (w *World) startAWS(certificate *tls.Config) (err error) {
+	w.auth = &auth.Handler{Log: w.config.Log}
+	eks := &eksapi.Handler{Cluster: w.Cluster, Store: w.Associations, Log: w.config.Log}
+	w.AWS, err = localaws.New(localaws.Config{
+		Account: w.config.Account, Region: w.config.Region,
+		Journal: w.journal, Log: w.config.Log,
+		EKS: w.onceStarted(eks), EKSAuth: w.onceStarted(w.auth),
+	})
+	if err != nil {
+		return err
+	}
+	eks.Access = func(r *http.Request, action, resource string) error {
+		_, err := w.AWS.Authorize(r, resource, action)
+		return err
+	}
+	eks.PassRole = func(r *http.Request, role podid.RoleARN) error {
+		return w.AWS.May(r, "iam:PassRole", string(role))
+	}
+	eks.Check = func(ctx context.Context, role podid.RoleARN) error {
+		return w.Roles.Check(ctx, role)
+	}
+	if w.Endpoint, err = w.serve(w.config.Listen, nil, w.AWS); err != nil {
+		return err
+	}
+	w.EndpointTLS, err = w.serve(w.config.ListenTLS, certificate, w.AWS)
+	return err
+}
+
+// onceStarted holds requests back until the parts that h needs are there: some of
+// them are made through the very endpoint that serves h.
+func (w *World) onceStarted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		select {
+		case <-w.started:
+			h.ServeHTTP(rw, r)
+		case <-r.Context().Done():
+		}
+	})
+}
+
+// startExchange makes podid-auth: tokens → workload → association → credentials.
+func (w *World) startExchange(ctx context.Context, issuer *token.Issuer) (err error) {
+	if w.Roles, err = w.assumer(ctx); err != nil {
+		return err
+	}
+	verify := func(audience string) *token.Live {
+		return &token.Live{
+			Verifier: &token.Verifier{Issuer: issuer.URL(), Audience: audience, Keys: issuer.Keys},
+			Pods:     w.Pods,
+		}
+	}
+	w.auth.Service = &auth.Service{
+		Cluster:      w.Cluster,
+		Tokens:       verify(podid.AudiencePods),
+		Associations: w.Associations,
+		Roles:        w.Roles,
+	}
+	w.auth.Agents = verify(podid.AudienceAuth)
+	w.auth.AgentSubject = agentWorkload.Subject()
+	if w.config.AllowSigV4Agents {
+		w.auth.SigV4 = &sigv4.Verifier{Lookup: w.AWS.Lookup}
+	}
+	return nil
+}
+
+// agentWorkload is the pod the agent itself runs as.
+var agentWorkload = podid.Workload{Namespace: "podid-system", ServiceAccount: "podid-agent"}
+
+// startAgent serves podid-auth to the agent over TLS and the agent to the SDKs.
+func (w *World) startAgent(ca *authority, certificate *tls.Config, issuer *token.Issuer) error {
+	endpoint, err := w.serve("127.0.0.1:0", certificate, w.auth)
+	if err != nil {
+		return err
+	}
+	pod := w.Pods.system(agentWorkload.Namespace, agentWorkload.ServiceAccount)
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: ca.pool()},
+		ForceAttemptHTTP2: true,
+		IdleConnTimeout:   time.Minute,
+	}
+	w.idle = transport.CloseIdleConnections
+	w.agent = &agent.Server{
+		Tokens: &token.Verifier{Issuer: issuer.URL(), Audience: podid.AudiencePods, Keys: issuer.Keys},
+		Exchange: &agent.AuthClient{
+			Endpoint: endpoint,
+			Cluster:  w.Cluster.Name,
+			Token:    func() (string, error) { return w.Pods.Token(pod.UID, podid.AudienceAuth, time.Hour) },
+			HTTP:     &http.Client{Transport: transport},
+		},
+		Log: w.config.Log,
+	}
+	w.Agent, err = w.serve(w.config.ListenAgent, nil, w.agent)
+	w.Agent += "/v1/credentials"
+	return err
+}
+
+// associationChanged makes the agent forget what it holds, as the stream of
+// podid-auth does in a cluster: a change takes effect at once.
+func (w *World) associationChanged(namespace, serviceAccount string) {
+	w.agent.Forget(func(known podid.Workload) bool {
+		return known.Namespace == namespace && known.ServiceAccount == serviceAccount
+	})
+}
+
+// podEnded makes the agent forget a pod, as the stream does in a cluster.
+func (w *World) podEnded(pod Pod) {
+	if w.agent != nil {
+		w.agent.Forget(func(known podid.Workload) bool { return known.PodUID == pod.UID })
+	}
+}
+
+// serve listens on address and serves handler there until Close; it returns the URL.
+func (w *World) serve(address string, certificate *tls.Config, handler http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(w.config.Log.Handler(), slog.LevelDebug),
+	}
+	scheme, run := "http", func() error { return server.Serve(listener) }
+	if certificate != nil {
+		server.TLSConfig = certificate.Clone()
+		scheme, run = "https", func() error { return server.ServeTLS(listener, "", "") }
+	}
+	w.servers = append(w.servers, server)
+	w.done.Go(func() {
+		if err := run(); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case w.failed <- fmt.Errorf("serve %s: %w", address, err):
+			default:
+			}
+		}
+	})
+	return scheme + "://" + listener.Addr().String(), nil
+}
+
+func (w *World) startReaper() {
+	w.done.Go(func() {
+		ticker := time.NewTicker(5 * time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-w.stop:
+				return
+			case <-ticker.C:
+				w.Pods.reap()
+			}
+		}
+	})
+}
+
+// Failed yields an error when a part of the world stopped serving by itself.
+func (w *World) Failed() <-chan error { return w.failed }
+
+// Close ends the world: requests in flight have five seconds.
+func (w *World) Close() error {
+	close(w.stop)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if w.idle != nil {
+		w.idle()
+	}
+	for _, server := range w.servers {
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // what did not finish in time is cut off
+		}
+	}
+	w.done.Wait()
+	if err := w.journal.Close(); err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
+}
