@@ -23,8 +23,9 @@ var layers = [][]string{
 	{"internal/sandbox"},
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
 	{"localaws/iam", "localaws/s3", "localaws/sts"},
+	{"localaws/internal"},
 	{"internal/association/associationtest", "internal/association/memory"},
-	{"internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/sigv4", "internal/token", "policy"},
+	{"internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/sigv4", "internal/token", "policy", "docs"},
 	{"."},
 	{"problem"},
 }
