@@ -37,6 +37,10 @@ func (k *condition) holds(c *context) (ok bool, missing string) {
 		// A missing key fulfils negated operators, …IfExists and ForAllValues.
 		return k.ifExists || k.quantifier == forAllValues || k.negated && k.quantifier == scalar, ""
 	}
+	if k.quantifier != scalar && allEmpty(found) {
+		// "A null data set, such as an empty string": nothing to compare.
+		return k.quantifier == forAllValues, ""
+	}
 	switch k.quantifier {
 	case forAllValues:
 		for _, s := range found {
@@ -81,7 +85,16 @@ func (k *condition) holdsFor(c *context, s string) (ok bool, missing string) {
 	return false, missing
 }
 
-// wanted are the values as written, with the variables filled in that can be.
+func allEmpty(values []string) bool {
+	for _, s := range values {
+		if s != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// wanted are the values as written.
 func (k *condition) wanted() []string {
 	out := make([]string, len(k.values))
 	for i := range k.values {

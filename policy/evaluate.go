@@ -1,7 +1,5 @@
 package policy
 
-import "strings"
-
 // clause is a part of a statement, in the order in which they are tried.
 type clause int
 
@@ -92,7 +90,7 @@ func (p *Principal) inIAM() bool {
 	return p.Kind == Root || p.Kind == User || p.Kind == AssumedRole
 }
 
-// all calls yield with every policy that applies to the request, in the order of
+// each calls do with every policy that applies to the request, in the order of
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
 func (s *Set) each(p *Principal, do func(*Policy, Type)) {
 	iam := p.inIAM()
@@ -157,54 +155,49 @@ func Evaluate(req Request, set Set) Decision {
 			return d
 		}
 	}
-	d.Allowed = d.lacking() == nothing
+	d.Allowed = d.lacks() == 0
 	return d
 }
 
-// lack is what an implicit denial lacks.
-type lack int
+// lacks is the set of grants that an implicit denial lacks: one bit by Type, in
+// the order in which AWS checks ([checks]).
+type lacks uint8
 
-const (
-	nothing lack = iota
-	lacksServiceControl
-	lacksResourceControl
-	lacksResource
-	lacksIdentity
-	lacksBoundary
-	lacksSession
-)
+func (l *lacks) add(t Type, missing bool) {
+	if missing {
+		*l |= 1 << t
+	}
+}
 
-// lacking is the first grant that is missing, in the order in which AWS checks.
-func (d *Decision) lacking() lack {
+func (l lacks) has(t Type) bool { return l&(1<<t) != 0 }
+
+// checks is the order in which AWS looks at the types of policies
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html).
+var checks = [...]Type{ResourceControl, ServiceControl, Resource, Identity, Boundary, Session}
+
+// lacks says which grants are missing; none means that the request is allowed.
+func (d *Decision) lacks() (l lacks) {
 	f, p := &d.findings, &d.req.Principal
-	if d.set.ResourceControl != nil && !f.allowed[ResourceControl] {
-		return lacksResourceControl
-	}
+	l.add(ResourceControl, d.set.ResourceControl != nil && !f.allowed[ResourceControl])
 	if !p.inIAM() {
-		if f.granted != namedDirectly {
-			return lacksResource
-		}
-		return nothing
+		l.add(Resource, f.granted != namedDirectly)
+		return l
 	}
-	if d.set.ServiceControl != nil && !f.allowed[ServiceControl] {
-		return lacksServiceControl
-	}
+	l.add(ServiceControl, d.set.ServiceControl != nil && !f.allowed[ServiceControl])
 	sameAccount := d.req.ResourceAccount == "" || d.req.ResourceAccount == p.Account
-	identity := p.Kind == Root || f.allowed[Identity]
 	if sameAccount && f.granted == namedDirectly {
-		return nothing
+		return l
 	}
-	switch {
-	case (f.trust || !sameAccount) && f.granted == unnamed:
-		return lacksResource
-	case !identity && !(sameAccount && f.granted == namedRole):
-		return lacksIdentity
-	case d.set.Boundary != nil && !f.allowed[Boundary]:
-		return lacksBoundary
-	case d.set.Session != nil && !f.allowed[Session]:
-		return lacksSession
+	resource := (f.trust || !sameAccount) && f.granted == unnamed
+	l.add(Resource, resource)
+	// In one account a resource policy that names the role grants by itself; a
+	// trust policy that names nobody would do so too, once it did.
+	if !(sameAccount && (f.granted == namedRole || resource)) {
+		l.add(Identity, !f.allowed[Identity] && p.Kind != Root)
 	}
-	return nothing
+	l.add(Boundary, d.set.Boundary != nil && !f.allowed[Boundary])
+	l.add(Session, d.set.Session != nil && !f.allowed[Session])
+	return l
 }
 
 // Because is AWS's own clause for a denial: "because no identity-based policy
@@ -219,45 +212,38 @@ func (d Decision) Because(req Request) string {
 	if d.Explicit {
 		return "with an explicit deny in " + d.denier()
 	}
-	return "because no " + d.lacksType().String() + " allows the " + req.Action + " action"
+	lacks := d.lacks()
+	for _, t := range checks {
+		if lacks.has(t) {
+			return "because no " + d.called(t) + " allows the " + req.Action + " action"
+		}
+	}
+	return ""
 }
 
-// denier is the first type of policy, in the order in which AWS checks, whose
-// Deny applied.
+// denier is the first type of policy whose Deny applied.
 func (d *Decision) denier() string {
-	for _, t := range [...]Type{ServiceControl, ResourceControl, Resource, Identity, Boundary, Session} {
-		if !d.findings.denied[t] {
-			continue
+	for _, t := range checks {
+		if d.findings.denied[t] {
+			switch name := d.called(t); {
+			case t == Resource && d.findings.trust:
+				return "the " + name
+			case t == Identity:
+				return "an " + name
+			default:
+				return "a " + name
+			}
 		}
-		switch {
-		case t == Resource && d.findings.trust:
-			return "the " + Trust.String()
-		case t == Identity:
-			return "an " + t.String()
-		}
-		return "a " + t.String()
 	}
-	return "a policy"
+	return ""
 }
 
-// lacksType is the type of policy that had to allow and did not.
-func (d *Decision) lacksType() Type {
-	switch d.lacking() {
-	case lacksServiceControl:
-		return ServiceControl
-	case lacksResourceControl:
-		return ResourceControl
-	case lacksResource:
-		if d.findings.trust {
-			return Trust
-		}
-		return Resource
-	case lacksBoundary:
-		return Boundary
-	case lacksSession:
-		return Session
+// called is AWS's name of a type; the resource policy of a role is its trust policy.
+func (d *Decision) called(t Type) string {
+	if t == Resource && d.findings.trust {
+		t = Trust
 	}
-	return Identity
+	return t.String()
 }
 
 // Reasons are what every statement of every policy contributed: the deciding
@@ -316,10 +302,4 @@ func negated(not bool, clause string) string {
 		return "Not" + clause
 	}
 	return clause
-}
-
-// service is the service of an action, "sts" of sts:AssumeRole.
-func service(action string) string {
-	s, _, _ := strings.Cut(action, ":")
-	return s
 }

@@ -123,6 +123,10 @@ func compileOperand(o operator, s string, variables bool) (v operand, problem, e
 		v.time, ok = parseDate(s)
 		expected = "a date such as 2026-05-01T12:00:00Z, or seconds since 1970"
 	case boolean, null:
+		if o.kind == boolean && variables && strings.Contains(s, "${") {
+			v.template, problem = compileTemplate(s, false, variables)
+			return v, problem, "true, false, or a variable"
+		}
 		v.truth, ok = parseBool(s)
 		expected = "true or false"
 	case binary:
@@ -142,7 +146,8 @@ func compileOperand(o operator, s string, variables bool) (v operand, problem, e
 }
 
 // match compares one value of a request with one of the policy, before negation.
-// valid is false if the request's value is not of the operator's type.
+// valid is false if one of them is not of the operator's type: then the condition
+// does not hold, negated or not. missing names a variable without a value.
 func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, missing string) {
 	switch o.kind {
 	case stringEquals:
@@ -156,7 +161,10 @@ func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, miss
 		return ok, true, missing
 	case arn:
 		pattern, missing := v.expand(c)
-		return missing == "" && matchARN(pattern, s), true, missing
+		if missing != "" {
+			return false, isARN(s), missing
+		}
+		return matchARN(pattern, s), isARN(pattern) && isARN(s), ""
 	case numeric:
 		n, valid := parseNumber(s)
 		return valid && o.cmp.holds(n.Cmp(v.number)), valid, ""
@@ -165,7 +173,16 @@ func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, miss
 		return valid && o.cmp.holds(t.Compare(v.time)), valid, ""
 	case boolean:
 		b, valid := parseBool(s)
-		return valid && b == v.truth, valid, ""
+		want := v.truth
+		if v.parts != nil {
+			text, missing := v.expand(c)
+			is, ok := parseBool(text)
+			if missing != "" || !ok {
+				return false, valid && missing != "", missing
+			}
+			want = is
+		}
+		return valid && b == want, valid, ""
 	case binary:
 		b, err := base64.StdEncoding.DecodeString(s)
 		return err == nil && bytes.Equal(b, v.bytes), err == nil, ""
@@ -233,6 +250,11 @@ func parseRange(s string) (p netip.Prefix, dead, ok bool) {
 	}
 	masked := p.Masked()
 	return masked, p.Addr().Is6() && masked != p, true
+}
+
+// isARN reports whether s has the six parts of an ARN (or of a pattern for one).
+func isARN(s string) bool {
+	return strings.HasPrefix(s, "arn:") && strings.Count(s, ":") >= 5
 }
 
 // matchARN compares two ARNs part by part: a wildcard does not cross a colon
