@@ -1,17 +1,16 @@
 // Package auth is the exchange: token → workload → association → credentials,
-// spoken as AWS's EKS Auth API.
+// spoken as AWS's EKS Auth API. An agent's call arrives at the Handler, which
+// proves who calls; the Service does the exchange.
 package auth
 
 import (
 	"context"
-	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/roles"
-	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // Tokens proves which workload a token speaks for.
@@ -39,7 +38,9 @@ type Caller struct {
 
 // Service is the exchange.
 type Service struct {
-	Cluster      podid.Cluster
+	Cluster podid.Cluster
+	// Tokens must return the node the pod really runs on (token.Live), since
+	// node scope rests on it.
 	Tokens       Tokens
 	Associations Associations
 	Roles        Roles
@@ -58,19 +59,49 @@ type Grant struct {
 // Exchange reads as its specification. The error is a problem; the Grant is
 // never nil.
 func (s *Service) Exchange(ctx context.Context, caller Caller, raw string) (*Grant, error) {
-	panic("skeleton")
+	start := s.now()
+	g := &Grant{Caller: caller}
+	err := s.exchange(ctx, g, raw)
+	g.Took = s.now().Sub(start)
+	if err != nil {
+		return g, problem.Of(err)
+	}
+	return g, nil
 }
 
-// Handler is the EKS Auth edge: POST /clusters/{name}/assume-role-for-pod-identity.
-type Handler struct {
-	Service *Service
-	// Agents proves agents by their own token (audience auth.podid.dev).
-	Agents Tokens
-	// AgentSubject is the only sub accepted: system:serviceaccount:podid-system:podid-agent.
-	AgentSubject string
-	// SigV4 admits callers that sign with a known access key; nil does not.
-	SigV4 *sigv4.Verifier
-	Log   *slog.Logger
+func (s *Service) exchange(ctx context.Context, g *Grant, raw string) (err error) {
+	if g.Token, err = s.Tokens.Verify(ctx, raw); err != nil {
+		return err
+	}
+	w := g.Token.Workload
+	if err = nodeScope(g.Caller, w); err != nil {
+		return err
+	}
+	if g.Association, err = s.Associations.Find(ctx, w.Namespace, w.ServiceAccount); err != nil {
+		return err
+	}
+	g.Session, err = s.Roles.Assume(ctx, w, g.Association)
+	return err
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { panic("skeleton") }
+// nodeScope lets an agent speak for the pods of its own node alone. A caller
+// that signed proves no node, and was admitted on purpose.
+func nodeScope(c Caller, w podid.Workload) error {
+	switch {
+	case c.AccessKeyID != "":
+		return nil
+	case w.Node == "":
+		return problem.New(problem.NodeMismatch, "the pod %s/%s is not on any node yet", w.Namespace, w.Pod)
+	case c.Node != w.Node:
+		// Neither node is named: the agent of one is told nothing of another.
+		return problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", w.Namespace, w.Pod)
+	}
+	return nil
+}
+
+func (s *Service) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}

@@ -1,0 +1,77 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// caller proves who sent r, by the agent's own token or, where that is admitted,
+// by a signature; r.Body is replaced by the verified payload then.
+func (h *Handler) caller(r *http.Request) (Caller, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return Caller{}, problem.New(problem.CallerUnproven, "the request has %d Authorization headers, not one", len(values))
+	}
+	scheme, rest, _ := strings.Cut(values[0], " ")
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		return h.agent(r, strings.TrimSpace(rest))
+	case scheme == "AWS4-HMAC-SHA256":
+		if h.SigV4 == nil {
+			return Caller{}, problem.New(problem.SigV4AgentsOff, "the request is signed with an access key")
+		}
+		return h.signer(r)
+	}
+	return Caller{}, problem.New(problem.CallerUnproven, "the request's Authorization is neither a bearer token nor an AWS signature")
+}
+
+// agent is the agent of the node that the token's pod runs on. The node is the
+// live pod's, never a claim alone: whoever may create tokens can claim one.
+func (h *Handler) agent(r *http.Request, raw string) (Caller, error) {
+	if h.Agents == nil || h.AgentSubject == "" {
+		return Caller{}, problem.New(problem.CallerUnproven, "no agents are admitted here")
+	}
+	t, err := h.Agents.Verify(r.Context(), raw)
+	if err != nil {
+		p := problem.Of(err)
+		if problem.Lookup(p.Code).Kind != problem.Refused {
+			return Caller{}, p
+		}
+		return Caller{}, problem.New(problem.CallerUnproven, "the agent's own token is refused, %s: %s", p.Code, p.What).From(err)
+	}
+	switch {
+	case t.Workload.Subject() != h.AgentSubject:
+		return Caller{}, problem.New(problem.CallerUnproven, "%s is not the agent's service account", t.Workload.Subject())
+	case t.Workload.Node == "":
+		return Caller{}, problem.New(problem.CallerUnproven, "the agent's pod %s is on no node", t.Workload.Pod)
+	}
+	return Caller{Node: t.Workload.Node}, nil
+}
+
+const signingName = "eks-auth"
+
+func (h *Handler) signer(r *http.Request) (Caller, error) {
+	v, err := h.SigV4.Verify(r)
+	if err != nil {
+		if _, is := errors.AsType[*http.MaxBytesError](err); is {
+			return Caller{}, tooLarge()
+		}
+		if e, is := errors.AsType[*sigv4.Error](err); is {
+			return Caller{}, problem.New(problem.CallerUnproven, "the request's signature is refused, %s: %s", e.Code, e.Message).From(err)
+		}
+		return Caller{}, problem.New(problem.CallerUnproven, "the request's signature is refused").From(err)
+	}
+	region := h.Service.Cluster.Region
+	switch {
+	case v.Service != signingName:
+		return Caller{}, problem.New(problem.CallerUnproven, "the request is signed for the service %q, not for %q", v.Service, signingName)
+	case v.Region != region:
+		return Caller{}, problem.New(problem.CallerUnproven, "the request is signed for the region %q, and the cluster's is %q", v.Region, region).
+			Fixed("set the client's region to %s", region)
+	}
+	return Caller{AccessKeyID: v.AccessKeyID}, nil
+}

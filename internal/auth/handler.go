@@ -1,0 +1,150 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid/internal/awswire"
+	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// MaxBody bounds a request's body in bytes.
+const MaxBody = 32 << 10
+
+// defaultTimeout leaves the agent, which waits 900 ms, time to say why.
+const defaultTimeout = 800 * time.Millisecond
+
+// Headers beside AWS's own.
+const (
+	// HeaderAssociation is UID/VERSION of the association behind the answer.
+	HeaderAssociation = "X-Podid-Association"
+	HeaderRequestID   = "X-Request-Id"
+)
+
+// Handler is the EKS Auth edge: POST /clusters/{name}/assume-role-for-pod-identity
+// (https://docs.aws.amazon.com/eks/latest/APIReference/API_auth_AssumeRoleForPodIdentity.html).
+type Handler struct {
+	Service *Service
+	// Agents proves agents by their own token (audience auth.podid.dev). It must
+	// return the node that the agent's pod really runs on (token.Live).
+	Agents Tokens
+	// AgentSubject is the only sub accepted: system:serviceaccount:podid-system:podid-agent.
+	AgentSubject string
+	// SigV4 admits callers that sign with a known access key; nil does not.
+	SigV4 *sigv4.Verifier
+	// Timeout bounds an exchange; 800 ms if zero.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := requestID(r)
+	w.Header().Set(HeaderRequestID, id)
+
+	cluster, ok := route(r.URL.Path)
+	switch {
+	case !ok:
+		awswire.WriteJSONError(w, id, awswire.Errorf(http.StatusNotFound, "UnknownOperationException",
+			"There is no such operation; EKS Auth has POST /clusters/NAME/assume-role-for-pod-identity."))
+		return
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		awswire.WriteJSONError(w, id, awswire.Errorf(http.StatusMethodNotAllowed, "UnknownOperationException",
+			"AssumeRoleForPodIdentity takes POST."))
+		return
+	}
+
+	timeout := h.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+
+	g, err := h.answer(r, cluster)
+	p := problem.Of(err)
+	h.log(ctx, id, g, p)
+	if p != nil {
+		awswire.WriteJSONError(w, id, wireError(p))
+		return
+	}
+	w.Header().Set("X-Amzn-Requestid", id)
+	w.Header().Set(HeaderAssociation, g.Association.UID+"/"+g.Association.Version)
+	awswire.WriteJSON(w, http.StatusOK, reply(h.Service.Cluster, g))
+}
+
+// answer always returns a Grant, for the log.
+func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
+	caller, err := h.caller(r)
+	if err != nil {
+		return &Grant{}, err
+	}
+	if cluster != h.Service.Cluster.Name {
+		return &Grant{Caller: caller}, problem.New(problem.ClusterUnknown, "No cluster found for name: %.100s.", cluster)
+	}
+	raw, err := readToken(r.Body)
+	if err != nil {
+		return &Grant{Caller: caller}, err
+	}
+	return h.Service.Exchange(r.Context(), caller, raw)
+}
+
+// route finds the cluster's name in the path.
+func route(path string) (cluster string, ok bool) {
+	rest, ok := strings.CutPrefix(path, "/clusters/")
+	if !ok {
+		return "", false
+	}
+	cluster, ok = strings.CutSuffix(rest, "/assume-role-for-pod-identity")
+	return cluster, ok && cluster != "" && !strings.Contains(cluster, "/")
+}
+
+// readToken decodes the body. Fields that are not known are let pass, as AWS's
+// services do: newer callers send more.
+func readToken(body io.Reader) (string, error) {
+	text, err := io.ReadAll(body)
+	if err != nil {
+		if _, is := errors.AsType[*http.MaxBytesError](err); is {
+			return "", tooLarge()
+		}
+		return "", problem.New(problem.RequestInvalid, "the request's body could not be read").From(err)
+	}
+	var request struct {
+		Token       string `json:"token"`
+		EKSNodeName string `json:"eksNodeName"`
+		InstanceID  string `json:"instanceId"`
+		Zone        string `json:"zone"`
+	}
+	if err := json.Unmarshal(text, &request); err != nil {
+		if e, is := errors.AsType[*json.UnmarshalTypeError](err); is && e.Field != "" {
+			return "", problem.New(problem.RequestInvalid, "the field %s of the request is of the wrong type", e.Field).From(err)
+		}
+		return "", problem.New(problem.RequestInvalid, "the request's body is not a JSON object").From(err)
+	}
+	return request.Token, nil
+}
+
+func tooLarge() *problem.Problem {
+	return problem.New(problem.RequestInvalid, "the request's body is larger than %d bytes", MaxBody)
+}
+
+// requestID is the caller's, if it is fit for a header and a log, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get(HeaderRequestID)
+	odd := func(c rune) bool {
+		return c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}
+	if id == "" || len(id) > 64 || strings.ContainsFunc(id, odd) {
+		return awswire.RequestID()
+	}
+	return id
+}
