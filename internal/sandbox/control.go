@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/problem"
 )
 
