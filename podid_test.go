@@ -23,17 +23,17 @@ var (
 
 func TestOnlyRoleARNsAreRoleARNs(t *testing.T) {
 	for arn, want := range map[string]string{
-		"arn:aws:iam::111122223333:role/EKS-Pod-Identity-Role":           "EKS-Pod-Identity-Role",
-		"arn:aws:iam::111122223333:role/team/shop/cart":                  "cart",
-		"arn:aws-cn:iam::111122223333:role/cart":                         "cart",
-		"arn:aws-us-gov:iam::111122223333:role/cart":                     "cart",
-		"arn:aws:iam::111122223333:role/" + strings.Repeat("a", 64):      strings.Repeat("a", 64),
-		"":                                                               "",
-		"EKS-Pod-Identity-Role":                                          "",
-		"arn:aws:iam::11112222333:role/cart":                             "",
-		"arn:aws:iam::111122223333:user/cart":                            "",
-		"arn:aws:iam::111122223333:role/":                                "",
-		"arn:aws:iam::111122223333:role/a b":                             "",
+		"arn:aws:iam::111122223333:role/EKS-Pod-Identity-Role":      "EKS-Pod-Identity-Role",
+		"arn:aws:iam::111122223333:role/team/shop/cart":             "cart",
+		"arn:aws-cn:iam::111122223333:role/cart":                    "cart",
+		"arn:aws-us-gov:iam::111122223333:role/cart":                "cart",
+		"arn:aws:iam::111122223333:role/" + strings.Repeat("a", 64): strings.Repeat("a", 64),
+		"":                                    "",
+		"EKS-Pod-Identity-Role":               "",
+		"arn:aws:iam::11112222333:role/cart":  "",
+		"arn:aws:iam::111122223333:user/cart": "",
+		"arn:aws:iam::111122223333:role/":     "",
+		"arn:aws:iam::111122223333:role/a b":  "",
 		"arn:aws:sts::111122223333:assumed-role/cart/session":            "",
 		"arn:aws:iam::111122223333:role/" + strings.Repeat("a", 65):      "",
 		"arn:aws:iam::111122223333:role/" + strings.Repeat("a/", 400):    "",
@@ -52,7 +52,7 @@ func TestOnlyRoleARNsAreRoleARNs(t *testing.T) {
 
 func TestASessionNameFitsAndLeadsBackToThePod(t *testing.T) {
 	name := podid.SessionName(cluster, workload)
-	if want := "eks-a-cluster-cart-7d4b9-" + workload.PodUID; name != want {
+	if want := "eks-a-cluster--cart-7d4b9-" + workload.PodUID; name != want {
 		t.Errorf("got %s, want %s", name, want)
 	}
 	valid := regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
