@@ -1,0 +1,83 @@
+package iam
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/openpodidentity/podid/internal/awswire"
+)
+
+// Quotas of an account, AWS's defaults.
+//
+// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+const (
+	MaxRoles              = 1000
+	MaxUsers              = 5000
+	MaxPolicies           = 1500
+	MaxAttached           = 10 // managed policies of one identity
+	MaxKeys               = 2  // access keys of one user
+	MaxTrustPolicy        = 2048
+	MaxManagedPolicy      = 6144
+	MaxInlineOfRole       = 10240 // all inline policies of a role together
+	MaxInlineOfUser       = 2048
+	MinSession            = 3600
+	MaxSession            = 43200
+	maxPolicyDocument     = 131072
+	maxDescription        = 1000
+	defaultSessionSeconds = 3600
+)
+
+func noSuchEntity(format string, args ...any) error {
+	return awswire.Errorf(http.StatusNotFound, "NoSuchEntity", format, args...)
+}
+
+func noSuchIdentity(kind Kind, name string) error {
+	return noSuchEntity("The %s with name %s cannot be found.", kind, name)
+}
+
+func noSuchPolicy(arn string) error { return noSuchEntity("Policy %s was not found.", arn) }
+
+func alreadyExists(kind Kind, name string) error {
+	return awswire.Errorf(http.StatusConflict, "EntityAlreadyExists", "%s with name %s already exists.", title(kind), name)
+}
+
+func deleteConflict(message string) error {
+	return awswire.Errorf(http.StatusConflict, "DeleteConflict", "%s", message)
+}
+
+func limitExceeded(format string, args ...any) error {
+	return awswire.Errorf(http.StatusConflict, "LimitExceeded", format, args...)
+}
+
+func quotaExceeded(quota string, n int) error {
+	return limitExceeded("Cannot exceed quota for %s: %d", quota, n)
+}
+
+func invalidInput(format string, args ...any) error {
+	return awswire.Errorf(http.StatusBadRequest, "InvalidInput", format, args...)
+}
+
+func invalidPath() error {
+	return awswire.Errorf(http.StatusBadRequest, "ValidationError",
+		"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")
+}
+
+func malformed(format string, args ...any) error {
+	return awswire.Errorf(http.StatusBadRequest, "MalformedPolicyDocument", format, args...)
+}
+
+// malformedPolicy words a parser's complaint: AWS's sentence, and then, since
+// the local AWS is a teacher, where and what.
+func malformedPolicy(err error) error {
+	return &awswire.Error{Status: http.StatusBadRequest, Code: "MalformedPolicyDocument",
+		Message: "Syntax errors in policy. " + sentence(err.Error()), Err: err}
+}
+
+func sentence(s string) string {
+	if s == "" || strings.HasSuffix(s, ".") {
+		return s
+	}
+	return s + "."
+}
+
+func title(kind Kind) string { return strings.ToUpper(string(kind[:1])) + string(kind[1:]) }

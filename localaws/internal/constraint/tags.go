@@ -1,0 +1,63 @@
+package constraint
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/awswire"
+)
+
+// MaxTags is how many tags a resource or a session may have.
+const MaxTags = 50
+
+// Tags reads and checks a list of tags. Keys that differ in case alone are
+// duplicates (InvalidInput), keys that begin with aws: are AWS's own.
+func Tags(q awswire.Query, name string) ([]podid.Tag, error) {
+	members, err := q.List(name, MaxTags)
+	if err != nil {
+		return nil, err
+	}
+	tags := make([]podid.Tag, 0, len(members))
+	seen := make(map[string]bool, len(members))
+	for i, m := range members {
+		tag := podid.Tag{Key: m.String("Key"), Value: m.String("Value")}
+		if !m.Has("Value") {
+			return nil, awswire.Errorf(http.StatusBadRequest, "ValidationError",
+				"1 validation error detected: Value null at 'tags.%d.member.value' failed to satisfy constraint: Member must not be null", i+1)
+		}
+		if err := TagKey.Check(fmt.Sprintf("tags.%d.member.key", i+1), tag.Key); err != nil {
+			return nil, err
+		}
+		if err := TagValue.Check(fmt.Sprintf("tags.%d.member.value", i+1), tag.Value); err != nil {
+			return nil, err
+		}
+		fold := strings.ToLower(tag.Key)
+		if strings.HasPrefix(fold, "aws:") {
+			return nil, awswire.Errorf(http.StatusBadRequest, "InvalidInput", "The tag key %s begins with aws:, which is reserved.", tag.Key)
+		}
+		if seen[fold] {
+			return nil, awswire.Errorf(http.StatusBadRequest, "InvalidInput",
+				"Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		}
+		seen[fold] = true
+		tags = append(tags, tag)
+	}
+	return tags, nil
+}
+
+// TagKeys reads and checks a list of tag keys.
+func TagKeys(q awswire.Query, name string) ([]string, error) {
+	keys, err := q.Strings(name, MaxTags)
+	if err != nil {
+		return nil, err
+	}
+	member := strings.ToLower(name[:1]) + name[1:]
+	for i, key := range keys {
+		if err := TagKey.Check(fmt.Sprintf("%s.%d.member", member, i+1), key); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
