@@ -5,6 +5,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/openpodidentity/podid"
@@ -63,10 +64,13 @@ func (s *Service) Exchange(ctx context.Context, caller Caller, raw string) (*Gra
 	g := &Grant{Caller: caller}
 	err := s.exchange(ctx, g, raw)
 	g.Took = s.now().Sub(start)
-	if err != nil {
-		return g, problem.Of(err)
+	switch _, told := errors.AsType[*problem.Problem](err); {
+	case err == nil:
+		return g, nil
+	case !told && ctx.Err() != nil:
+		return g, problem.New(problem.AuthUnavailable, "podid-auth did not finish the exchange in time").From(err)
 	}
-	return g, nil
+	return g, problem.Of(err)
 }
 
 func (s *Service) exchange(ctx context.Context, g *Grant, raw string) (err error) {
