@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
 
@@ -118,11 +119,11 @@ const demoPermissions = `{"Version":"2012-10-17","Statement":[{"Sid":"ListTheBuc
 
 func (d *demo) role(ctx context.Context) error {
 	d.printf("A role that trusts %s and may list one bucket.\n", d.connection.Principal)
-	trust, err := d.trust()
+	trust, err := d.trust("")
 	if err != nil {
 		return err
 	}
-	d.did("podid trust-policy --principal " + d.connection.Principal + " > trust-policy.json")
+	d.did("podid trust-policy > trust-policy.json")
 	d.printf("%s\n", indent(trust, "   "))
 	d.did("aws iam create-role --role-name " + demoRole + " --assume-role-policy-document file://trust-policy.json")
 	made, err := d.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: new(demoRole), AssumeRolePolicyDocument: &trust})
@@ -144,6 +145,14 @@ func (d *demo) role(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// trust is the role's trust policy, for one namespace if given.
+func (d *demo) trust(namespace string) (string, error) {
+	principal := d.connection.Principal
+	statement := trustStatement(principal == podid.ServicePrincipal, principal, worldCluster(d.connection).ARN(), namespace, "")
+	document, err := statement.Document()
+	return strings.TrimSpace(string(document)), err
 }
 
 func (d *demo) permit(ctx context.Context) error {
