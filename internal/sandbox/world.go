@@ -61,6 +61,8 @@ type World struct {
 	Cluster      podid.Cluster
 	Associations *memory.Store
 	Pods         *Pods
+	// Exchange is podid-auth's service, which the agent calls over the wire.
+	Exchange *auth.Service
 	// Roles is the principal that podid assumes roles as.
 	Roles *roles.Assumer
 
@@ -243,12 +245,13 @@ func (w *World) startExchange(ctx context.Context, issuer *token.Issuer) (err er
 			Pods:     w.Pods,
 		}
 	}
-	w.auth.Service = &auth.Service{
+	w.Exchange = &auth.Service{
 		Cluster:      w.Cluster,
 		Tokens:       verify(podid.AudiencePods),
 		Associations: w.Associations,
 		Roles:        w.Roles,
 	}
+	w.auth.Service = w.Exchange
 	w.auth.Agents = verify(podid.AudienceAuth)
 	w.auth.AgentSubject = agentWorkload.Subject()
 	if w.config.AllowSigV4Agents {
@@ -356,15 +359,16 @@ func (w *World) Close() error {
 	close(w.stop)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if w.idle != nil {
-		w.idle()
-	}
 	for _, server := range w.servers {
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close() // what did not finish in time is cut off
 		}
 	}
 	w.done.Wait()
+	if w.agent != nil {
+		_ = w.agent.Close() // calls in flight end with it
+		w.idle()
+	}
 	if err := w.journal.Close(); err != nil {
 		return fmt.Errorf("close journal: %w", err)
 	}

@@ -1,0 +1,285 @@
+// Package bench_test measures podid against a reference in the same run. What
+// counts is the ratio: machines are noisy, and both sides feel the noise alike.
+//
+//	make bench
+package bench_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/sandbox"
+	"github.com/openpodidentity/podid/policy"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// compare runs subject and reference in turns of n operations and reports the
+// time of both for one operation, and their ratio.
+func compare(b *testing.B, n int, reference, subject func(n int)) {
+	b.Helper()
+	reference(n) // warm: connections, caches, the garbage collector's pace
+	subject(n)
+	var ours, theirs time.Duration
+	turns := 0
+	for b.Loop() {
+		start := time.Now()
+		reference(n)
+		middle := time.Now()
+		subject(n)
+		theirs += middle.Sub(start)
+		ours += time.Since(middle)
+		turns++
+	}
+	operations := float64(turns * n)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(ours.Nanoseconds())/operations, "ns/ours")
+	b.ReportMetric(float64(theirs.Nanoseconds())/operations, "ns/reference")
+	b.ReportMetric(operations/ours.Seconds(), "ours/s")
+	b.ReportMetric(float64(ours)/float64(theirs), "ratio")
+}
+
+// BenchmarkAgentHit is a cached answer of the agent over loopback, 32
+// connections, against a bare net/http handler that writes the same bytes.
+func BenchmarkAgentHit(b *testing.B) {
+	w := start(b)
+	token := pod(b, w)
+	first := get(b, w.Agent, token)
+	bare := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header()["Content-Type"] = []string{"application/json"}
+		_, _ = rw.Write(first)
+	}))
+	defer bare.Close()
+	reference := dial(b, bare.URL+"/v1/credentials", token, 32)
+	subject := dial(b, w.Agent, token, 32)
+	compare(b, 32*50, reference.drive, subject.drive)
+}
+
+// BenchmarkExchange is the whole exchange (token, pod, association, AssumeRole at
+// the STS in this process) against the AssumeRole call alone with the same SDK.
+func BenchmarkExchange(b *testing.B) {
+	w := start(b)
+	token := pod(b, w)
+	client := sts.New(sts.Options{Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint, Credentials: static(w.AWS.Admin())})
+	reference := func(n int) {
+		for range n {
+			_, err := client.AssumeRole(b.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(role), RoleSessionName: aws.String("bench")})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	subject := func(n int) {
+		for range n {
+			if _, err := w.Exchange.Exchange(b.Context(), auth.Caller{Node: sandbox.NodeName}, token); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(testing.AllocsPerRun(100, func() { subject(1) }), "allocs/ours")
+	compare(b, 20, reference, subject)
+}
+
+const (
+	role        = "arn:aws:iam::111122223333:role/bench"
+	trust       = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com","AWS":"arn:aws:iam::111122223333:root"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`
+	podidTrust  = `{"Version":"2012-10-17","Statement":[{"Sid":"AllowEksAuthToAssumeRoleForPodIdentity","Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"aws:SourceAccount":"111122223333","aws:RequestTag/kubernetes-namespace":"shop"},"ArnEquals":{"aws:SourceArn":"arn:aws:eks:us-east-1:111122223333:cluster/local"}}}]}`
+	clusterName = "local"
+)
+
+// BenchmarkPolicyTrust is the decision on the pod identity trust policy, against
+// encoding/json decoding the same document.
+func BenchmarkPolicyTrust(b *testing.B) {
+	compiled, err := policy.Parse(policy.Trust, "trust policy", []byte(podidTrust))
+	if err != nil {
+		b.Fatal(err)
+	}
+	request := policy.Request{
+		Principal: policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal},
+		Action:    "sts:AssumeRole", Resource: role, ResourceAccount: "111122223333",
+		Keys: policy.Keys{
+			"aws:SourceArn":                       {"arn:aws:eks:us-east-1:111122223333:cluster/local"},
+			"aws:SourceAccount":                   {"111122223333"},
+			"aws:RequestTag/kubernetes-namespace": {"shop"},
+			"sts:RoleSessionName":                 {"eks-local-cart"},
+		},
+	}
+	set := policy.Set{Resource: []*policy.Policy{compiled}}
+	evaluate(b, []byte(podidTrust), request, set)
+}
+
+// BenchmarkPolicyRole is the decision on a role of 50 statements of which the
+// last one allows.
+func BenchmarkPolicyRole(b *testing.B) {
+	var document bytes.Buffer
+	document.WriteString(`{"Version":"2012-10-17","Statement":[`)
+	for range 49 {
+		document.WriteString(`{"Effect":"Allow","Action":["dynamodb:GetItem","dynamodb:Query"],"Resource":"arn:aws:dynamodb:*:111122223333:table/orders-*"},`)
+	}
+	document.WriteString(`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::podid-*"}]}`)
+	compiled, err := policy.Parse(policy.Identity, "role", document.Bytes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	request := policy.Request{
+		Principal: policy.Principal{
+			Kind: policy.AssumedRole, Account: "111122223333", RoleARN: role,
+			ARN: "arn:aws:sts::111122223333:assumed-role/bench/session",
+		},
+		Action: "s3:ListBucket", Resource: "arn:aws:s3:::podid-demo",
+	}
+	evaluate(b, document.Bytes(), request, policy.Set{Identity: []*policy.Policy{compiled}})
+}
+
+func evaluate(b *testing.B, document []byte, request policy.Request, set policy.Set) {
+	b.Helper()
+	if !policy.Evaluate(request, set).Allowed {
+		b.Fatal("the benchmark measures a denial")
+	}
+	b.ReportMetric(testing.AllocsPerRun(1000, func() { policy.Evaluate(request, set) }), "allocs/ours")
+	compare(b, 1000, func(n int) {
+		for range n {
+			var decoded any
+			if err := json.Unmarshal(document, &decoded); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}, func(n int) {
+		for range n {
+			policy.Evaluate(request, set)
+		}
+	})
+}
+
+// start starts a world with one role that one service account may use.
+func start(b *testing.B) *sandbox.World {
+	b.Helper()
+	w, err := sandbox.Start(b.Context(), sandbox.Config{Cluster: clusterName})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	client := iam.New(iam.Options{Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint, Credentials: static(w.AWS.Admin())})
+	if _, err := client.CreateRole(b.Context(), &iam.CreateRoleInput{RoleName: aws.String("bench"), AssumeRolePolicyDocument: aws.String(trust)}); err != nil {
+		b.Fatal(err)
+	}
+	_, err = w.Associations.Create(b.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: role})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+func static(c podid.Credentials) aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
+}
+
+// pod starts a pod and returns its token.
+func pod(b *testing.B, w *sandbox.World) string {
+	b.Helper()
+	p, err := w.Pods.Start("shop", "cart", "", os.Getpid())
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err := w.Pods.Token(p.UID, podid.AudiencePods, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return token
+}
+
+func get(b *testing.B, url, token string) []byte {
+	b.Helper()
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.Header.Set("Authorization", token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		b.Fatal(response.Status, string(body), err)
+	}
+	return body
+}
+
+// connections are kept open to one server. The client does as little as a client
+// can, so that what is measured is the server.
+type connections struct {
+	b       *testing.B
+	request []byte
+	size    int // of a whole response
+	open    []net.Conn
+}
+
+func dial(b *testing.B, url, token string, n int) *connections {
+	b.Helper()
+	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	c := &connections{b: b, request: []byte("GET /" + path + " HTTP/1.1\r\nHost: " + host + "\r\nAuthorization: " + token + "\r\n\r\n")}
+	for range n {
+		connection, err := new(net.Dialer).DialContext(context.Background(), "tcp", host)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { connection.Close() })
+		c.open = append(c.open, connection)
+	}
+	if _, err := c.open[0].Write(c.request); err != nil {
+		b.Fatal(err)
+	}
+	var whole bytes.Buffer
+	response, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c.open[0], &whole)), nil)
+	if err != nil || response.StatusCode != http.StatusOK || response.ContentLength < 0 {
+		b.Fatal(response, err)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		b.Fatal(err)
+	}
+	c.size = whole.Len() // header and body: the next response is as long
+	return c
+}
+
+// drive makes n requests, spread over the connections.
+func (c *connections) drive(n int) {
+	var done sync.WaitGroup
+	for _, connection := range c.open {
+		done.Go(func() {
+			buffer := make([]byte, c.size)
+			for range n / len(c.open) {
+				if _, err := connection.Write(c.request); err != nil {
+					c.b.Error(err)
+					return
+				}
+				if _, err := io.ReadFull(connection, buffer); err != nil || !bytes.HasPrefix(buffer, []byte("HTTP/1.1 200")) {
+					c.b.Errorf("%v: %.80s", err, buffer)
+					return
+				}
+			}
+		})
+	}
+	done.Wait()
+}
