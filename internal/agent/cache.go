@@ -300,7 +300,9 @@ func (s *Server) Close() error {
 		s.cancel()
 	}
 	for _, p := range s.pods {
-		p.timer.Stop()
+		if p.timer != nil {
+			p.timer.Stop()
+		}
 	}
 	s.mu.Unlock()
 	s.calls.Wait()

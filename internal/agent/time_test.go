@@ -1,0 +1,309 @@
+package agent_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// inBubble runs f with a clock that jumps.
+func inBubble(t *testing.T, f func(t *testing.T, n *node)) {
+	t.Helper()
+	issuer()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		f(t, n)
+		n.Close()
+	})
+}
+
+func unavailable(context.Context, string) (podid.Credentials, error) {
+	return podid.Credentials{}, problem.New(problem.AuthUnavailable, "podid-auth could not be reached")
+}
+
+func TestAHundredRequestsMakeOneCall(t *testing.T) {
+	for name, fail := range map[string]bool{"success": false, "failure": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *node) {
+				n.exchange = func(ctx context.Context, raw string) (podid.Credentials, error) {
+					time.Sleep(500 * time.Millisecond)
+					if fail {
+						return unavailable(ctx, raw)
+					}
+					return credentials(int(n.calls.Load())), nil
+				}
+				raw := mint(t, workload(1))
+				var group sync.WaitGroup
+				for range 100 {
+					group.Go(func() {
+						if got := n.ask(t, raw); (got.Status == 200) == fail {
+							t.Errorf("got %+v", got)
+						}
+					})
+				}
+				group.Wait()
+				if n.calls.Load() != 1 {
+					t.Errorf("%d calls", n.calls.Load())
+				}
+			})
+		})
+	}
+}
+
+func TestACallOutlivesTheClientThatStartedIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+			select {
+			case <-time.After(500 * time.Millisecond):
+				return credentials(1), nil
+			case <-ctx.Done():
+				return podid.Credentials{}, ctx.Err()
+			}
+		}
+		raw := mint(t, workload(1))
+		impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		n.ask(t, raw, func(r *http.Request) { *r = *r.WithContext(impatient) })
+		if got := n.ask(t, raw); got.AccessKeyID != key(1) || n.calls.Load() != 1 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+	})
+}
+
+func TestTheTrueReasonComesBeforeTheSDKGivesUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+			<-ctx.Done()
+			return podid.Credentials{}, ctx.Err()
+		}
+		start := time.Now()
+		got := n.ask(t, mint(t, workload(1)))
+		if took := time.Since(start); got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "900ms") || took > time.Second {
+			t.Errorf("got %+v after %s", got, took)
+		}
+	})
+}
+
+func TestCredentialsAreRefreshedAheadOfExpiry(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		time.Sleep(34 * time.Minute)
+		if n.calls.Load() != 1 {
+			t.Error("refreshed with 26 minutes left")
+		}
+		time.Sleep(7 * time.Minute) // nobody asks
+		if n.calls.Load() != 2 {
+			t.Errorf("%d calls with 19 minutes left", n.calls.Load())
+		}
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) || n.calls.Load() != 2 {
+			t.Errorf("got %s after %d calls", got.AccessKeyID, n.calls.Load())
+		}
+		time.Sleep(41 * time.Minute)
+		if got := n.ask(t, raw); got.AccessKeyID != key(3) {
+			t.Errorf("got %s", got.AccessKeyID)
+		}
+		if log := n.log.String(); strings.Count(log, `"msg":"refresh"`) != 2 || strings.Count(log, "\n") != 3 {
+			t.Errorf("log is %s", log)
+		}
+	})
+}
+
+func TestCredentialsNobodyAsksForAreNotRefreshed(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.ask(t, mint(t, workload(1)))
+		time.Sleep(24 * time.Hour)
+		if n.calls.Load() != 2 {
+			t.Errorf("%d calls, though they were asked for once", n.calls.Load())
+		}
+		if pods, tokens := n.Remembered(); pods != 0 || tokens != 0 {
+			t.Errorf("%d pods and %d tokens are still remembered", pods, tokens)
+		}
+	})
+}
+
+func TestCredentialsAskedForLateAreRefreshedBehindTheAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		time.Sleep(41 * time.Minute) // refreshed, and not asked for since
+		time.Sleep(45 * time.Minute)
+		if n.calls.Load() != 2 {
+			t.Fatalf("%d calls", n.calls.Load())
+		}
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("the answer waited for %s", got.AccessKeyID)
+		}
+		synctest.Wait()
+		if got := n.ask(t, raw); got.AccessKeyID != key(3) || n.calls.Load() != 3 {
+			t.Errorf("got %s after %d calls", got.AccessKeyID, n.calls.Load())
+		}
+	})
+}
+
+func TestServedThroughAnOutageUntilExpiry(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		first := time.Now()
+		n.exchange = unavailable
+		for time.Since(first) < time.Hour-10*time.Second {
+			if got := n.ask(t, raw); got.AccessKeyID != key(1) {
+				t.Fatalf("got %+v after %s", got, time.Since(first))
+			}
+			time.Sleep(9 * time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
+			t.Errorf("got %+v after expiry", got)
+		}
+		if calls := n.calls.Load(); calls < 10 || calls > 60 {
+			t.Errorf("%d calls in 25 minutes of outage", calls)
+		}
+	})
+}
+
+func TestAnOutageThatEndsIsNoticed(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw, works := mint(t, workload(1)), n.exchange
+		n.ask(t, raw)
+		n.exchange = unavailable
+		time.Sleep(45 * time.Minute)
+		n.exchange = works
+		time.Sleep(2 * time.Minute)
+		calls := int(n.calls.Load())
+		if got := n.ask(t, raw); got.AccessKeyID != key(calls) || calls < 3 {
+			t.Errorf("got %s after %d calls", got.AccessKeyID, calls)
+		}
+	})
+}
+
+func TestAFinalRefusalTakesTheCredentialsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+			return podid.Credentials{}, problem.New(problem.AssociationMissing, "there is none any more")
+		}
+		time.Sleep(41 * time.Minute)
+		if got := n.ask(t, raw); got.Code != string(problem.AssociationMissing) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestTheAgentsOwnTroubleTakesNothingFromPods(t *testing.T) {
+	for _, code := range []problem.Code{problem.CallerUnproven, problem.TokenExpired, problem.Internal, problem.BaseCredentials, problem.ClusterUnknown, problem.STSThrottled} {
+		t.Run(string(code), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *node) {
+				raw := mint(t, workload(1))
+				n.ask(t, raw)
+				n.exchange = func(context.Context, string) (podid.Credentials, error) {
+					return podid.Credentials{}, problem.New(code, "no")
+				}
+				time.Sleep(55 * time.Minute)
+				if got := n.ask(t, raw); got.AccessKeyID != key(1) {
+					t.Errorf("got %+v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAnExpiredTokenIsRefusedThoughItsPodIsCached(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		old, err := issuer().Mint(workload(1), podid.AudiencePods, time.Now(), 10*time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.ask(t, old)
+		time.Sleep(11 * time.Minute)
+		if got := n.ask(t, old); got.Code != string(problem.TokenExpired) || !strings.Contains(got.Message, "1m0s ago") {
+			t.Errorf("got %+v", got)
+		}
+		if got := n.ask(t, mint(t, workload(1))); got.AccessKeyID != key(1) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestWhatWasUnderWayWhenAPodWasForgottenIsNotKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+			c := credentials(int(n.calls.Load()))
+			time.Sleep(500 * time.Millisecond)
+			return c, nil
+		}
+		raw := mint(t, workload(1))
+		var early atomic.Value
+		var group sync.WaitGroup
+		group.Go(func() { early.Store(n.ask(t, raw).AccessKeyID) })
+		synctest.Wait()
+		n.Forget(func(podid.Workload) bool { return true })
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("served %s, asked for before the change", got.AccessKeyID)
+		}
+		group.Wait()
+		if early.Load() != key(1) {
+			t.Errorf("who waited got %v", early.Load())
+		}
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("served %s, asked for before the change", got.AccessKeyID)
+		}
+	})
+}
+
+func TestPodsThatAreRefusedAreForgotten(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.exchange = unavailable
+		n.ask(t, mint(t, workload(1)))
+		if pods, _ := n.Remembered(); pods != 1 {
+			t.Errorf("%d pods", pods)
+		}
+		time.Sleep(2 * time.Minute)
+		if pods, tokens := n.Remembered(); pods != 0 || tokens != 0 {
+			t.Errorf("%d pods, %d tokens", pods, tokens)
+		}
+	})
+}
+
+func TestCredentialsThatHaveExpiredAreNotHandedOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+			c := credentials(1)
+			c.Expires = time.Now()
+			return c, nil
+		}
+		if got := n.ask(t, mint(t, workload(1))); got.Code != string(problem.AuthUnavailable) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestCloseEndsCallsInFlight(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.Timeout = time.Hour
+		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+			<-ctx.Done()
+			return podid.Credentials{}, ctx.Err()
+		}
+		raw := mint(t, workload(1))
+		var group sync.WaitGroup
+		group.Go(func() {
+			if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "stopping") {
+				t.Errorf("got %+v", got)
+			}
+		})
+		synctest.Wait()
+		n.Close()
+		group.Wait()
+	})
+}

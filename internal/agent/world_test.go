@@ -1,0 +1,129 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/token"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const issuerURL = "https://kubernetes.default.svc"
+
+// issuer is one for all: its key takes long to make.
+var issuer = sync.OnceValue(func() *token.Issuer {
+	i, err := token.NewIssuer(issuerURL)
+	if err != nil {
+		panic(err)
+	}
+	return i
+})
+
+func workload(n int) podid.Workload {
+	return podid.Workload{
+		Issuer: issuerURL, Namespace: "test-namespace", ServiceAccount: "test-sa", ServiceAccountUID: "sa-1",
+		Pod: fmt.Sprint("reader-", n), PodUID: fmt.Sprintf("0f8fad5b-d9cb-469f-a165-%012d", n), Node: "node-1",
+	}
+}
+
+func mint(t testing.TB, w podid.Workload) string {
+	t.Helper()
+	raw, err := issuer().Mint(w, podid.AudiencePods, time.Now(), 24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// node is an agent whose podid-auth is a function.
+type node struct {
+	*agent.Server
+	log      bytes.Buffer
+	calls    atomic.Int32 // of exchange
+	verified atomic.Int32 // signatures checked
+	exchange func(ctx context.Context, raw string) (podid.Credentials, error)
+}
+
+type exchangeFunc func(ctx context.Context, raw string) (podid.Credentials, error)
+
+func (f exchangeFunc) Exchange(ctx context.Context, raw string) (podid.Credentials, error) {
+	return f(ctx, raw)
+}
+
+type tokensFunc func(ctx context.Context, raw string) (token.Token, error)
+
+func (f tokensFunc) Verify(ctx context.Context, raw string) (token.Token, error) { return f(ctx, raw) }
+
+// newNode makes an agent; the n-th call gives the n-th credentials, for an hour.
+func newNode(t testing.TB) *node {
+	n := &node{}
+	verifier := &token.Verifier{Issuer: issuerURL, Audience: podid.AudiencePods, Keys: issuer().Keys}
+	n.exchange = func(context.Context, string) (podid.Credentials, error) { return credentials(int(n.calls.Load())), nil }
+	n.Server = &agent.Server{
+		Tokens: tokensFunc(func(ctx context.Context, raw string) (token.Token, error) {
+			n.verified.Add(1)
+			return verifier.Verify(ctx, raw)
+		}),
+		Exchange: exchangeFunc(func(ctx context.Context, raw string) (podid.Credentials, error) {
+			n.calls.Add(1)
+			return n.exchange(ctx, raw)
+		}),
+		Log: slog.New(slog.NewJSONHandler(&n.log, nil)),
+	}
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+func credentials(n int) podid.Credentials {
+	return podid.Credentials{
+		AccessKeyID: fmt.Sprintf("ASIAEXAMPLE%09d", n), SecretAccessKey: "secret/of+the=session", SessionToken: "token-of-the-session",
+		Expires: time.Now().Add(time.Hour), Account: "111122223333",
+	}
+}
+
+// reply is what the SDK sees.
+type reply struct {
+	Status  int
+	Header  http.Header
+	Code    string
+	Message string
+
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	AccountID       string `json:"AccountId"`
+	Expiration      string
+}
+
+func (n *node) ask(t testing.TB, raw string, changes ...func(*http.Request)) reply {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, agent.Path, nil)
+	r.Header.Set("Authorization", raw)
+	for _, change := range changes {
+		change(r)
+	}
+	recorder := httptest.NewRecorder()
+	n.ServeHTTP(recorder, r)
+	got := reply{Status: recorder.Code, Header: recorder.Header()}
+	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil && recorder.Body.Len() > 0 {
+		t.Fatalf("%s: %v", recorder.Body, err)
+	}
+	return got
+}
+
+// key is the access key ID of the n-th call.
+func key(n int) string { return fmt.Sprintf("ASIAEXAMPLE%09d", n) }
