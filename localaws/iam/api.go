@@ -207,7 +207,7 @@ func (c *call) int(name string, missing, min, max int) int {
 }
 
 func (c *call) tags() []podid.Tag {
-	tags, err := constraint.Tags(c.Query, "Tags")
+	tags, err := constraint.Tags(c.Query, "Tags", "InvalidInput")
 	c.fail(err)
 	return tags
 }

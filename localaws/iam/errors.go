@@ -53,10 +53,6 @@ func quotaExceeded(quota string, n int) error {
 	return limitExceeded("Cannot exceed quota for %s: %d", quota, n)
 }
 
-func invalidInput(format string, args ...any) error {
-	return awswire.Errorf(http.StatusBadRequest, "InvalidInput", format, args...)
-}
-
 func invalidPath() error {
 	return awswire.Errorf(http.StatusBadRequest, "ValidationError",
 		"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")

@@ -13,8 +13,9 @@ import (
 const MaxTags = 50
 
 // Tags reads and checks a list of tags. Keys that differ in case alone are
-// duplicates (InvalidInput), keys that begin with aws: are AWS's own.
-func Tags(q awswire.Query, name string) ([]podid.Tag, error) {
+// duplicates, keys that begin with aws: are AWS's own: both are errors of code
+// invalid (InvalidInput of IAM, InvalidParameterValue of STS).
+func Tags(q awswire.Query, name, invalid string) ([]podid.Tag, error) {
 	members, err := q.List(name, MaxTags)
 	if err != nil {
 		return nil, err
@@ -35,10 +36,10 @@ func Tags(q awswire.Query, name string) ([]podid.Tag, error) {
 		}
 		fold := strings.ToLower(tag.Key)
 		if strings.HasPrefix(fold, "aws:") {
-			return nil, awswire.Errorf(http.StatusBadRequest, "InvalidInput", "The tag key %s begins with aws:, which is reserved.", tag.Key)
+			return nil, awswire.Errorf(http.StatusBadRequest, invalid, "The tag key %s begins with aws:, which is reserved.", tag.Key)
 		}
 		if seen[fold] {
-			return nil, awswire.Errorf(http.StatusBadRequest, "InvalidInput",
+			return nil, awswire.Errorf(http.StatusBadRequest, invalid,
 				"Duplicate tag keys found. Please note that Tag keys are case insensitive.")
 		}
 		seen[fold] = true

@@ -1,0 +1,248 @@
+package localaws
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid/internal/awswire"
+	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/localaws/iam"
+	"github.com/openpodidentity/podid/policy"
+)
+
+// Signing names of the services.
+const (
+	serviceIAM     = "iam"
+	serviceSTS     = "sts"
+	serviceS3      = "s3"
+	serviceEKS     = "eks"
+	serviceEKSAuth = "eks-auth"
+)
+
+// Namespaces of the query protocol's error documents.
+const (
+	iamNamespace = "https://iam.amazonaws.com/doc/2010-05-08/"
+	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+)
+
+// welcome is what a browser sees.
+const welcome = `This is the local AWS of podid: IAM, STS, S3, EKS (pod identity associations) and EKS Auth
+on one endpoint, for AWS SDKs and tools.
+
+    export AWS_ENDPOINT_URL=%s://%s
+    aws sts get-caller-identity
+`
+
+// ServeHTTP routes by signing scope, host and path.
+func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	scope, signed := sigv4.Peek(r)
+	if !signed {
+		a.serveUnsigned(w, r)
+		return
+	}
+	switch scope.Service {
+	case serviceIAM:
+		a.serveVerified(w, r, scope.Service, a.iamAPI)
+	case serviceSTS:
+		a.serveVerified(w, r, scope.Service, a.stsAPI)
+	case serviceS3:
+		a.serveVerified(w, r, scope.Service, a.s3API)
+	case serviceEKS:
+		a.serveGiven(w, r, "EKS", a.eks)
+	case serviceEKSAuth:
+		a.serveGiven(w, r, "EKS Auth", a.eksAuth)
+	default:
+		refuse(w, r, wireOf(r), awswire.NotImplemented("the local AWS", "The service "+clip(scope.Service)))
+	}
+}
+
+// serveUnsigned routes by host, then by path, to whoever can say best what is
+// missing. Only EKS Auth has callers that do not sign.
+func (a *AWS) serveUnsigned(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	service := serviceOfHost(r.Host)
+	switch {
+	case service == serviceEKSAuth, service == "" && strings.HasSuffix(path, "/assume-role-for-pod-identity"):
+		a.serveGiven(w, r, "EKS Auth", a.eksAuth)
+	case service == serviceEKS, service == "" && strings.HasPrefix(path, "/clusters"):
+		a.serveGiven(w, r, "EKS", a.eks)
+	case service == serviceS3, service == "" && path != "/":
+		refuse(w, r, serviceS3, awswire.Errorf(http.StatusForbidden, "AccessDenied", "Access Denied"))
+	case r.Method == http.MethodGet && r.URL.Query().Get("Action") == "" && r.Header.Get("Authorization") == "":
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		fmt.Fprintf(w, welcome, scheme, r.Host)
+	default:
+		a.refuseUnsignedQuery(w, r, service)
+	}
+}
+
+// unsignedOperations are those of STS that AWS takes without a signature.
+var unsignedOperations = map[string]bool{"AssumeRoleWithWebIdentity": true, "AssumeRoleWithSAML": true}
+
+func (a *AWS) refuseUnsignedQuery(w http.ResponseWriter, r *http.Request, service string) {
+	if q, err := awswire.ParseQuery(r); err == nil && unsignedOperations[q.Action] {
+		refuse(w, r, serviceSTS, awswire.NotImplemented("STS", q.Action))
+		return
+	}
+	_, err := a.verifier.Verify(r) // says what is wrong with the header, or that there is none
+	if err == nil {
+		err = awswire.Errorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
+	}
+	refuse(w, r, service, err)
+}
+
+// serviceOfHost reads a service from names such as sts.us-east-1.amazonaws.com,
+// iam.localhost, bucket.s3.eu-central-1.amazonaws.com; "" if it names none.
+func serviceOfHost(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	labels := strings.Split(strings.ToLower(host), ".")
+	if len(labels) < 2 || net.ParseIP(host) != nil {
+		return ""
+	}
+	switch labels[0] {
+	case serviceIAM, serviceSTS, serviceEKS, serviceEKSAuth, serviceS3:
+		return labels[0]
+	}
+	for _, label := range labels[1:] {
+		if label == serviceS3 || strings.HasPrefix(label, "s3-") {
+			return serviceS3
+		}
+	}
+	return ""
+}
+
+// serveVerified verifies and hands on.
+func (a *AWS) serveVerified(w http.ResponseWriter, r *http.Request, service string, next http.Handler) {
+	request, err := a.verify(r)
+	if err != nil {
+		refuse(w, r, service, err)
+		return
+	}
+	next.ServeHTTP(w, r.WithContext(iam.NewContext(r.Context(), request)))
+}
+
+func (a *AWS) serveGiven(w http.ResponseWriter, r *http.Request, name string, next http.Handler) {
+	if next == nil {
+		refuse(w, r, "", awswire.NotImplemented("this local AWS", name))
+		return
+	}
+	next.ServeHTTP(w, r)
+}
+
+// verify proves the signature and gathers what the request says of itself.
+func (a *AWS) verify(r *http.Request) (*iam.Request, error) {
+	v, err := a.verifier.Verify(r)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.caller(v)
+	if err != nil {
+		// The key went away between its lookup and now.
+		a.log.DebugContext(r.Context(), "caller is gone", "accessKeyId", v.AccessKeyID, "error", err)
+		return nil, awswire.Errorf(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
+	}
+	if err := readSource(r, c); err != nil {
+		return nil, err
+	}
+	now := a.now()
+	use := iam.Use{At: now.UTC(), Service: v.Service, Region: v.Region}
+	if c.Kind == policy.AssumedRole {
+		a.iam.Used(c.Identity.ID, use)
+	} else if c.Session == nil && c.Identity != nil {
+		a.iam.Used(c.AccessKeyID, use)
+	}
+	return &iam.Request{Caller: c, Keys: requestKeys(r, v, now)}, nil
+}
+
+// readSource reads what the service principal acts for. The headers are signed:
+// sigv4 demands it of every x-amz- header.
+func readSource(r *http.Request, c *iam.Caller) error {
+	arn, account := r.Header.Values("X-Amz-Source-Arn"), r.Header.Values("X-Amz-Source-Account")
+	switch {
+	case len(arn)+len(account) == 0:
+		return nil
+	case c.Kind != policy.Service:
+		return awswire.Errorf(http.StatusForbidden, "AccessDenied",
+			"User: %s is not an AWS service: x-amz-source-arn and x-amz-source-account are for service principals.", c.ARN)
+	case len(arn) > 1 || len(account) > 1:
+		return awswire.Errorf(http.StatusBadRequest, "ValidationError", "x-amz-source-arn and x-amz-source-account take one value each.")
+	}
+	c.SourceARN, c.SourceAccount = strings.Join(arn, ""), strings.Join(account, "")
+	return nil
+}
+
+// requestKeys are the condition keys that the HTTP request gives.
+func requestKeys(r *http.Request, v sigv4.Verified, now time.Time) policy.Keys {
+	keys := policy.Keys{
+		"aws:CurrentTime":     {now.UTC().Format(time.RFC3339)},
+		"aws:EpochTime":       {strconv.FormatInt(now.Unix(), 10)},
+		"aws:SecureTransport": {strconv.FormatBool(r.TLS != nil)},
+		"aws:RequestedRegion": {v.Region},
+		"aws:ViaAWSService":   {"false"},
+	}
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		address, _, _ := strings.Cut(host, "%") // without the zone
+		keys["aws:SourceIp"] = []string{address}
+	}
+	if agent := r.UserAgent(); agent != "" {
+		keys["aws:UserAgent"] = []string{agent}
+	}
+	if referer := r.Referer(); referer != "" {
+		keys["aws:Referer"] = []string{referer}
+	}
+	return keys
+}
+
+// wireOf guesses the protocol of a service that does not exist here.
+func wireOf(r *http.Request) string {
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		return serviceSTS
+	}
+	return ""
+}
+
+// refuse answers an error in the protocol of a service.
+func refuse(w http.ResponseWriter, r *http.Request, service string, err error) {
+	id := awswire.RequestID()
+	switch service {
+	case serviceIAM:
+		awswire.WriteQueryError(w, iamNamespace, id, err)
+	case serviceSTS:
+		awswire.WriteQueryError(w, stsNamespace, id, err)
+	case serviceS3:
+		awswire.WriteXMLError(w, r, id, err)
+	default:
+		if wireOf(r) == serviceSTS {
+			awswire.WriteQueryError(w, stsNamespace, id, err)
+			return
+		}
+		awswire.WriteJSONError(w, id, jsonError(err))
+	}
+}
+
+// jsonError gives an error the name that REST-JSON services use.
+func jsonError(err error) error {
+	e := *awswire.AsError(err)
+	if !strings.HasSuffix(e.Code, "Exception") {
+		e.Code += "Exception"
+	}
+	return &e
+}
+
+// clip keeps what a caller sent from filling an answer.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
+}
