@@ -73,7 +73,7 @@ type flight struct {
 func (s *Server) hit(raw string) *answer {
 	now := s.now()
 	s.mu.RLock()
-	v, ok := s.tokens[sha256.Sum256([]byte(raw))]
+	v, ok := s.tokens[hash(raw)]
 	s.mu.RUnlock()
 	if !ok || !now.Before(v.expires) {
 		return nil
@@ -95,13 +95,13 @@ func (s *Server) hit(raw string) *answer {
 func (s *Server) known(raw string) (*pod, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	v, ok := s.tokens[sha256.Sum256([]byte(raw))]
+	v, ok := s.tokens[hash(raw)]
 	return v.pod, ok && s.now().Before(v.expires)
 }
 
 // remember keeps a token that was just verified.
 func (s *Server) remember(raw string, t token.Token) *pod {
-	hash := sha256.Sum256([]byte(raw))
+	h := hash(raw)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pods == nil {
@@ -114,18 +114,25 @@ func (s *Server) remember(raw string, t token.Token) *pod {
 		s.pods[t.Workload] = p
 		s.wake(p, idle)
 	}
-	if _, twice := s.tokens[hash]; !twice {
+	if _, twice := s.tokens[h]; !twice {
 		if len(p.hashes) == maxTokens {
 			delete(s.tokens, p.hashes[0])
 			p.hashes = p.hashes[1:]
 		}
-		p.hashes = append(p.hashes, hash)
+		p.hashes = append(p.hashes, h)
 	}
-	s.tokens[hash] = verified{p, t.Expires}
+	s.tokens[h] = verified{p, t.Expires}
 	if !t.Expires.Before(p.expires) {
 		p.raw, p.expires = raw, t.Expires
 	}
 	return p
+}
+
+// hash is what is kept of a token to know it again. A usual token is hashed on
+// the stack.
+func hash(raw string) [sha256.Size]byte {
+	var b [2048]byte
+	return sha256.Sum256(append(b[:0], raw...))
 }
 
 // join returns p's answer if it is ready, or else the call in flight, starting

@@ -1,0 +1,86 @@
+package agent_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/agent"
+)
+
+// discard is a ResponseWriter that costs nothing itself.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}
+
+func realistic(context.Context, string) (podid.Credentials, error) {
+	c := credentials(1)
+	c.SessionToken = sessionToken
+	return c, nil
+}
+
+var sessionToken = func() string {
+	b := make([]byte, 900)
+	for i := range b {
+		b[i] = 'a' + byte(i%26)
+	}
+	return string(b)
+}()
+
+// BenchmarkHit is the handler alone: what a cached answer costs.
+func BenchmarkHit(b *testing.B) {
+	n := newNode(b)
+	n.exchange = realistic
+	raw := mint(b, workload(1))
+	n.ask(b, raw)
+	r := httptest.NewRequest(http.MethodGet, agent.Path, nil)
+	r.Header.Set("Authorization", raw)
+	w := discard{http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		n.ServeHTTP(w, r)
+	}
+}
+
+// BenchmarkHTTP compares cached answers over HTTP with a bare handler that writes
+// the same bytes.
+func BenchmarkHTTP(b *testing.B) {
+	n := newNode(b)
+	n.exchange = realistic
+	raw := mint(b, workload(1))
+	n.ask(b, raw)
+	recorder := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, agent.Path, nil)
+	r.Header.Set("Authorization", raw)
+	n.ServeHTTP(recorder, r)
+	body := recorder.Body.Bytes()
+	bare := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body)
+	})
+	for name, handler := range map[string]http.Handler{"hit": n, "bare": bare} {
+		b.Run(name, func(b *testing.B) {
+			server := httptest.NewServer(handler)
+			defer server.Close()
+			client := server.Client()
+			b.ReportAllocs()
+			for b.Loop() {
+				request, _ := http.NewRequest(http.MethodGet, server.URL+agent.Path, nil)
+				request.Header.Set("Authorization", raw)
+				response, err := client.Do(request)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+			}
+		})
+	}
+}

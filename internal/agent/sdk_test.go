@@ -1,0 +1,197 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/association/memory"
+	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/injection"
+	"github.com/openpodidentity/podid/internal/roles"
+	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+)
+
+var cluster = podid.Cluster{Name: "lab", Region: "eu-central-1", Account: "111122223333"}
+
+type podsFunc func(namespace, name string) (token.Pod, bool, error)
+
+func (f podsFunc) Pod(_ context.Context, namespace, name string) (token.Pod, bool, error) {
+	return f(namespace, name)
+}
+
+type rolesFunc func(ctx context.Context, w podid.Workload, a podid.Association) (roles.Session, error)
+
+func (f rolesFunc) Assume(ctx context.Context, w podid.Workload, a podid.Association) (roles.Session, error) {
+	return f(ctx, w, a)
+}
+
+// lane is the whole way from an SDK to the STS, which is a function.
+type lane struct {
+	store  *memory.Store
+	agent  *agent.Server
+	assume rolesFunc
+	calls  int
+	log    bytes.Buffer
+	file   string // the pod's token
+}
+
+func newLane(t *testing.T) *lane {
+	t.Helper()
+	store, err := memory.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lane{store: store, file: filepath.Join(t.TempDir(), "token")}
+	l.assume = func(_ context.Context, w podid.Workload, a podid.Association) (roles.Session, error) {
+		l.calls++
+		c := credentials(l.calls)
+		return roles.Session{Credentials: c, AssumedRole: podid.AssumedRole{
+			ARN: "arn:aws:sts::111122223333:assumed-role/" + a.Role.Name() + "/" + podid.SessionName(cluster, w), ID: "AROA:x",
+		}}, nil
+	}
+	own := podid.Workload{
+		Issuer: issuerURL, Namespace: "podid-system", ServiceAccount: "podid-agent", ServiceAccountUID: "sa-2",
+		Pod: "podid-agent-1", PodUID: "7c9e6679-7425-40de-944b-e07fc1f90ae7", Node: "node-1",
+	}
+	pods := podsFunc(func(namespace, name string) (token.Pod, bool, error) {
+		for _, w := range []podid.Workload{workload(1), own} {
+			if w.Namespace == namespace && w.Pod == name {
+				return token.Pod{Namespace: namespace, Name: name, UID: w.PodUID, ServiceAccount: w.ServiceAccount, ServiceAccountUID: w.ServiceAccountUID, Node: w.Node}, true, nil
+			}
+		}
+		return token.Pod{}, false, nil
+	})
+	verifier := func(audience string) *token.Verifier {
+		return &token.Verifier{Issuer: issuerURL, Audience: audience, Keys: issuer().Keys}
+	}
+	authServer := httptest.NewTLSServer(&auth.Handler{
+		Service: &auth.Service{
+			Cluster: cluster, Tokens: &token.Live{Verifier: verifier(podid.AudiencePods), Pods: pods}, Associations: store,
+			Roles: rolesFunc(func(ctx context.Context, w podid.Workload, a podid.Association) (roles.Session, error) {
+				return l.assume(ctx, w, a)
+			}),
+		},
+		Agents: &token.Live{Verifier: verifier(podid.AudienceAuth), Pods: pods}, AgentSubject: own.Subject(),
+	})
+	t.Cleanup(authServer.Close)
+	l.agent = &agent.Server{
+		Tokens: verifier(podid.AudiencePods),
+		Exchange: &agent.AuthClient{
+			Endpoint: authServer.URL, Cluster: cluster.Name, HTTP: authServer.Client(),
+			Token: func() (string, error) { return issuer().Mint(own, podid.AudienceAuth, time.Now(), time.Hour) },
+		},
+		Timeout: 10 * time.Second, // this test is not about time
+		Log:     slog.New(slog.NewJSONHandler(&l.log, nil)),
+	}
+	t.Cleanup(func() { l.agent.Close() })
+	agentServer := httptest.NewServer(l.agent)
+	t.Cleanup(agentServer.Close)
+
+	l.write(t, mint(t, workload(1)))
+	for _, name := range os.Environ() {
+		if name, _, _ := strings.Cut(name, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	for _, v := range injection.Variables(cluster.Region, agentServer.URL+agent.Path, l.file) {
+		t.Setenv(v.Name, v.Value)
+	}
+	return l
+}
+
+func (l *lane) write(t *testing.T, raw string) {
+	t.Helper()
+	if err := os.WriteFile(l.file, []byte(raw), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// retrieve asks as an application does that knows nothing of podid.
+func retrieve(t *testing.T) (aws.Credentials, error) {
+	t.Helper()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	c, err := config.LoadDefaultConfig(t.Context(), config.WithHTTPClient(&http.Client{Transport: transport}), config.WithRetryMaxAttempts(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Credentials.Retrieve(t.Context())
+}
+
+func TestAnUnmodifiedSDKGetsItsRole(t *testing.T) {
+	l := newLane(t)
+	_, err := l.store.Create(t.Context(), podid.Association{
+		Namespace: workload(1).Namespace, ServiceAccount: workload(1).ServiceAccount, Role: "arn:aws:iam::111122223333:role/R",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := retrieve(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.AccessKeyID != key(1) || got.SecretAccessKey != "secret/of+the=session" || got.SessionToken != "token-of-the-session" ||
+		got.AccountID != "111122223333" || !got.CanExpire || time.Until(got.Expires) < 50*time.Minute {
+		t.Errorf("got %+v", got)
+	}
+	l.write(t, mint(t, workload(1))) // the kubelet rotates it
+	if got, err = retrieve(t); err != nil || got.AccessKeyID != key(1) || l.calls != 1 {
+		t.Errorf("got %s, %v after %d calls", got.AccessKeyID, err, l.calls)
+	}
+}
+
+func TestTheApplicationsOwnErrorSaysWhyAndHowToMendIt(t *testing.T) {
+	l := newLane(t)
+	_, err := retrieve(t)
+	want := problem.Lookup(problem.AssociationMissing)
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok || api.ErrorCode() != string(problem.AssociationMissing) {
+		t.Fatalf("got %v", err)
+	}
+	for _, part := range []string{"test-namespace", "test-sa", want.Why, "aws eks create-pod-identity-association"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q lacks %q", err, part)
+		}
+	}
+
+	_, err = l.store.Create(t.Context(), podid.Association{
+		Namespace: workload(1).Namespace, ServiceAccount: workload(1).ServiceAccount, Role: "arn:aws:iam::111122223333:role/R",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.assume = func(context.Context, podid.Workload, podid.Association) (roles.Session, error) {
+		return roles.Session{}, fmt.Errorf("assume: %w", problem.New(problem.TrustTagSession, "the role R lacks it").Fixed("add it"))
+	}
+	if _, err = retrieve(t); err == nil || !strings.Contains(err.Error(), "trust-tag-session: the role R lacks it.") || !strings.Contains(err.Error(), "Fix: add it.") {
+		t.Errorf("got %v", err)
+	}
+
+	l.write(t, mint(t, workload(2)))
+	if _, err = retrieve(t); err == nil || !strings.Contains(err.Error(), "pod-gone") {
+		t.Errorf("got %v", err)
+	}
+	if log := l.log.String(); strings.Count(log, "\n") != 3 || strings.Contains(log, "eyJ") {
+		t.Errorf("log is %s", log)
+	}
+}
