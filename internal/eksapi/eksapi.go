@@ -1,14 +1,26 @@
 // Package eksapi is the EKS REST API for pod identity associations, over any
 // association store: what `aws eks` and Terraform speak.
+//
+// It is the door through which associations are written; the exchange reads them
+// from the same store. docs/components/eksapi.md says what differs from EKS.
+//
+// Source: https://docs.aws.amazon.com/eks/latest/APIReference/API_Operations_Amazon_Elastic_Kubernetes_Service.html
 package eksapi
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
+	"time"
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/internal/awswire"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // Access proves who sent r (replacing r.Body by the verified payload) and that
@@ -21,9 +33,11 @@ type PassRole func(r *http.Request, role podid.RoleARN) error
 // RoleCheck says whether a role exists and its trust policy admits pod identity.
 type RoleCheck func(ctx context.Context, role podid.RoleARN) error
 
-// Handler serves the API of one cluster.
+// Handler serves the API of one cluster. Without Access or PassRole it refuses
+// what they guard; without Check any role will do.
 type Handler struct {
 	Cluster  podid.Cluster
+	About    About
 	Store    association.Store
 	Access   Access
 	PassRole PassRole
@@ -31,4 +45,116 @@ type Handler struct {
 	Log      *slog.Logger
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { panic("skeleton") }
+// maxBody bounds a request's body; an association of 50 tags of the greatest
+// length in any script of the Basic Multilingual Plane fits.
+const maxBody = 64 << 10
+
+// call is one request on its way.
+type call struct {
+	*Handler
+	r    *http.Request
+	args []string // the path's wildcards, unescaped
+	body []byte
+}
+
+// ServeHTTP answers one request, and logs it in one line.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	id := awswire.RequestID()
+	awswire.SetRequestID(w, id)
+	name, reply, err := h.serve(w, r)
+	status := http.StatusOK
+	if err == nil {
+		awswire.WriteJSON(w, status, reply)
+	} else {
+		e := exception(name, err)
+		status = e.Status
+		awswire.WriteJSONError(w, id, e)
+	}
+	if h.Log == nil {
+		return
+	}
+	level := slog.LevelInfo
+	if status >= 500 && status != http.StatusNotImplemented {
+		level = slog.LevelError
+	}
+	h.Log.LogAttrs(r.Context(), level, "eks request", slog.String("operation", name), slog.Int("status", status),
+		slog.String("requestId", id), slog.Duration("took", time.Since(start)), slog.Any("error", err))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (name string, reply any, err error) {
+	op, args, err := route(r.Method, r.URL.EscapedPath())
+	if err != nil {
+		return op.name, nil, err
+	}
+	if op.do == nil {
+		return op.name, nil, awswire.NotImplemented("EKS", op.name)
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	reply, err = op.do(&call{Handler: h, r: r, args: args})
+	return op.name, reply, err
+}
+
+// route finds the operation. A path that EKS does not have is refused like an
+// operation that is not implemented.
+func route(method, path string) (operation, []string, error) {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for _, op := range operations {
+		if op.method != method {
+			continue
+		}
+		if args, ok := op.match(segments); ok {
+			for i, arg := range args {
+				decoded, err := url.PathUnescape(arg)
+				if err != nil || strings.ContainsFunc(decoded, isControl) {
+					return op, nil, problem.New(problem.RequestInvalid, "the path has a badly encoded segment")
+				}
+				args[i] = decoded
+			}
+			return op, args, nil
+		}
+	}
+	return operation{}, nil, awswire.NotImplemented("EKS", method+" "+printable(path))
+}
+
+func isControl(c rune) bool { return c < ' ' || c == 0x7f || c == '\uFFFD' }
+
+// printable cuts what a caller sent to what an error message may hold.
+func printable(s string) string {
+	if len(s) > 200 {
+		s = s[:200] + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if isControl(c) {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+// allow proves the sender and their permission, then reads the verified body,
+// then says whether the cluster is ours.
+func (c *call) allow(action, resource string) error {
+	if c.Access == nil {
+		return awswire.Errorf(http.StatusForbidden, "AccessDeniedException", "Nobody may call this API: no access is configured.")
+	}
+	if err := c.Access(c.r, action, resource); err != nil {
+		return bodyError(err)
+	}
+	body, err := io.ReadAll(c.r.Body)
+	if err != nil {
+		return bodyError(err)
+	}
+	c.body = body
+	return nil
+}
+
+// bodyError names the limit that a body exceeds; other errors keep their own
+// place on the wire.
+func bodyError(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem.New(problem.RequestInvalid, "the request body is larger than %d bytes", maxBody).
+			Fixed("send less").From(err)
+	}
+	return err
+}
