@@ -33,7 +33,7 @@ const (
 const welcome = `This is the local AWS of podid: IAM, STS, S3, EKS (pod identity associations) and EKS Auth
 on one endpoint, for AWS SDKs and tools.
 
-    export AWS_ENDPOINT_URL=%s://%s
+    export AWS_ENDPOINT_URL=%s://%s AWS_DEFAULT_REGION=%s
     aws sts get-caller-identity
 `
 
@@ -78,7 +78,7 @@ func (a *AWS) serveUnsigned(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil {
 			scheme = "https"
 		}
-		fmt.Fprintf(w, welcome, scheme, r.Host)
+		fmt.Fprintf(w, welcome, scheme, clip(r.Host), a.region)
 	default:
 		a.refuseUnsignedQuery(w, r, service)
 	}
