@@ -22,6 +22,7 @@ const (
 // claim is what a request says of its own signature, well-formed and unproved.
 type claim struct {
 	Scope
+	wording       string // the service that errors are worded for; a guess until Scope is read
 	time          time.Time
 	signedHeaders []string // lower case, strictly ascending
 	signature     [32]byte
@@ -65,6 +66,10 @@ func (c *claim) fromHeader(r *http.Request, authorization string) *Error {
 		return c.refuse(malformed, "The Authorization header is too long.")
 	}
 	scheme, rest, _ := strings.Cut(authorization, " ")
+	if _, credential, ok := strings.Cut(rest, "Credential="); ok {
+		credential, _, _ = strings.Cut(credential, ",")
+		c.guess(credential)
+	}
 	if fault := c.checkAlgorithm(scheme, malformed); fault != nil {
 		return fault
 	}
@@ -100,6 +105,7 @@ func (c *claim) fromHeader(r *http.Request, authorization string) *Error {
 
 func (c *claim) fromQuery(r *http.Request) *Error {
 	fields := map[string]string{}
+	c.guess(c.parameter("X-Amz-Credential"))
 	for _, p := range c.query {
 		switch p.name {
 		case "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature", "X-Amz-Security-Token":
@@ -179,12 +185,19 @@ func (c *claim) parseCredential(s string, k kind) *Error {
 			return c.refuse(k, "Credential must have exactly 5 slash-delimited elements of letters, digits, '-' and '_', e.g. keyid/date/region/service/term.")
 		}
 	}
-	// From here on errors can be worded as the service words them.
 	c.Scope = Scope{AccessKeyID: parts[0], Date: parts[1], Region: parts[2], Service: parts[3]}
+	c.wording = c.Service
 	if parts[4] != terminator {
 		return c.refuse(k, "Credential should be scoped with a valid terminator: 'aws4_request', not '"+parts[4]+"'.")
 	}
 	return nil
+}
+
+// guess reads from a credential, however bad, the service that the caller means.
+func (c *claim) guess(credential string) {
+	if parts := strings.Split(clip(credential), "/"); len(parts) >= 2 {
+		c.wording = parts[len(parts)-2]
+	}
 }
 
 func notName(r rune) bool {

@@ -161,4 +161,4 @@ func refuse(service string, k kind, message string) *Error {
 	return &Error{Status: t.status, Code: t.code, Message: message}
 }
 
-func (c *claim) refuse(k kind, message string) *Error { return refuse(c.Service, k, message) }
+func (c *claim) refuse(k kind, message string) *Error { return refuse(c.wording, k, message) }
