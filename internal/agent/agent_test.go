@@ -38,9 +38,9 @@ func TestTheAnswerIsWhatSDKsRead(t *testing.T) {
 func TestErrorsAreWhatSDKsPrint(t *testing.T) {
 	n := newNode(t)
 	good := mint(t, workload(1))
-	n.exchange = func(context.Context, string) (podid.Credentials, error) {
+	n.answers(func(context.Context, string) (podid.Credentials, error) {
 		return podid.Credentials{}, problem.New(problem.AssociationMissing, "no association for test-namespace/test-sa")
-	}
+	})
 	post := func(method string) func(*http.Request) { return func(r *http.Request) { r.Method = method } }
 	at := func(path string) func(*http.Request) { return func(r *http.Request) { r.URL.Path = path } }
 	for _, c := range []struct {
@@ -87,9 +87,9 @@ func TestErrorsAreWhatSDKsPrint(t *testing.T) {
 
 func TestTransientErrorsSayWhenToComeBack(t *testing.T) {
 	n := newNode(t)
-	n.exchange = func(context.Context, string) (podid.Credentials, error) {
+	n.answers(func(context.Context, string) (podid.Credentials, error) {
 		return podid.Credentials{}, problem.New(problem.STSThrottled, "STS is throttling")
-	}
+	})
 	if got := n.ask(t, mint(t, workload(1))); got.Status != 429 || got.Header.Get("Retry-After") == "" {
 		t.Errorf("got %+v", got)
 	}
@@ -97,9 +97,9 @@ func TestTransientErrorsSayWhenToComeBack(t *testing.T) {
 
 func TestWhatIsInsideStaysInside(t *testing.T) {
 	n := newNode(t)
-	n.exchange = func(context.Context, string) (podid.Credentials, error) {
+	n.answers(func(context.Context, string) (podid.Credentials, error) {
 		return podid.Credentials{}, errors.New("nil map in secret/place")
-	}
+	})
 	got := n.ask(t, mint(t, workload(1)))
 	if got.Status != 500 || got.Code != "internal" || strings.Contains(got.Message, "secret/place") {
 		t.Errorf("got %+v", got)

@@ -36,7 +36,7 @@ var sessionToken = func() string {
 // BenchmarkHit is the handler alone: what a cached answer costs.
 func BenchmarkHit(b *testing.B) {
 	n := newNode(b)
-	n.exchange = realistic
+	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
 	r := httptest.NewRequest(http.MethodGet, agent.Path, nil)
@@ -52,7 +52,7 @@ func BenchmarkHit(b *testing.B) {
 // the same bytes.
 func BenchmarkHTTP(b *testing.B) {
 	n := newNode(b)
-	n.exchange = realistic
+	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
 	recorder := httptest.NewRecorder()

@@ -25,6 +25,12 @@ func inBubble(t *testing.T, f func(t *testing.T, n *node)) {
 	})
 }
 
+// pause lets time pass, and what falls due in it finish.
+func pause(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func unavailable(context.Context, string) (podid.Credentials, error) {
 	return podid.Credentials{}, problem.New(problem.AuthUnavailable, "podid-auth could not be reached")
 }
@@ -33,13 +39,13 @@ func TestAHundredRequestsMakeOneCall(t *testing.T) {
 	for name, fail := range map[string]bool{"success": false, "failure": true} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *node) {
-				n.exchange = func(ctx context.Context, raw string) (podid.Credentials, error) {
+				n.answers(func(ctx context.Context, raw string) (podid.Credentials, error) {
 					time.Sleep(500 * time.Millisecond)
 					if fail {
 						return unavailable(ctx, raw)
 					}
 					return credentials(int(n.calls.Load())), nil
-				}
+				})
 				raw := mint(t, workload(1))
 				var group sync.WaitGroup
 				for range 100 {
@@ -60,14 +66,14 @@ func TestAHundredRequestsMakeOneCall(t *testing.T) {
 
 func TestACallOutlivesTheClientThatStartedIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+		n.answers(func(ctx context.Context, _ string) (podid.Credentials, error) {
 			select {
 			case <-time.After(500 * time.Millisecond):
 				return credentials(1), nil
 			case <-ctx.Done():
 				return podid.Credentials{}, ctx.Err()
 			}
-		}
+		})
 		raw := mint(t, workload(1))
 		impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
@@ -80,10 +86,10 @@ func TestACallOutlivesTheClientThatStartedIt(t *testing.T) {
 
 func TestTheTrueReasonComesBeforeTheSDKGivesUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+		n.answers(func(ctx context.Context, _ string) (podid.Credentials, error) {
 			<-ctx.Done()
 			return podid.Credentials{}, ctx.Err()
-		}
+		})
 		start := time.Now()
 		got := n.ask(t, mint(t, workload(1)))
 		if took := time.Since(start); got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "900ms") || took > time.Second {
@@ -96,18 +102,18 @@ func TestCredentialsAreRefreshedAheadOfExpiry(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		raw := mint(t, workload(1))
 		n.ask(t, raw)
-		time.Sleep(34 * time.Minute)
+		pause(34 * time.Minute)
 		if n.calls.Load() != 1 {
 			t.Error("refreshed with 26 minutes left")
 		}
-		time.Sleep(7 * time.Minute) // nobody asks
+		pause(7 * time.Minute) // nobody asks
 		if n.calls.Load() != 2 {
 			t.Errorf("%d calls with 19 minutes left", n.calls.Load())
 		}
 		if got := n.ask(t, raw); got.AccessKeyID != key(2) || n.calls.Load() != 2 {
 			t.Errorf("got %s after %d calls", got.AccessKeyID, n.calls.Load())
 		}
-		time.Sleep(41 * time.Minute)
+		pause(41 * time.Minute)
 		if got := n.ask(t, raw); got.AccessKeyID != key(3) {
 			t.Errorf("got %s", got.AccessKeyID)
 		}
@@ -120,7 +126,7 @@ func TestCredentialsAreRefreshedAheadOfExpiry(t *testing.T) {
 func TestCredentialsNobodyAsksForAreNotRefreshed(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		n.ask(t, mint(t, workload(1)))
-		time.Sleep(24 * time.Hour)
+		pause(24 * time.Hour)
 		if n.calls.Load() != 2 {
 			t.Errorf("%d calls, though they were asked for once", n.calls.Load())
 		}
@@ -134,8 +140,8 @@ func TestCredentialsAskedForLateAreRefreshedBehindTheAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		raw := mint(t, workload(1))
 		n.ask(t, raw)
-		time.Sleep(41 * time.Minute) // refreshed, and not asked for since
-		time.Sleep(45 * time.Minute)
+		pause(41 * time.Minute) // refreshed, and not asked for since
+		pause(45 * time.Minute)
 		if n.calls.Load() != 2 {
 			t.Fatalf("%d calls", n.calls.Load())
 		}
@@ -154,14 +160,14 @@ func TestServedThroughAnOutageUntilExpiry(t *testing.T) {
 		raw := mint(t, workload(1))
 		n.ask(t, raw)
 		first := time.Now()
-		n.exchange = unavailable
+		n.answers(unavailable)
 		for time.Since(first) < time.Hour-10*time.Second {
 			if got := n.ask(t, raw); got.AccessKeyID != key(1) {
 				t.Fatalf("got %+v after %s", got, time.Since(first))
 			}
-			time.Sleep(9 * time.Second)
+			pause(9 * time.Second)
 		}
-		time.Sleep(10 * time.Second)
+		pause(10 * time.Second)
 		if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
 			t.Errorf("got %+v after expiry", got)
 		}
@@ -173,12 +179,12 @@ func TestServedThroughAnOutageUntilExpiry(t *testing.T) {
 
 func TestAnOutageThatEndsIsNoticed(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		raw, works := mint(t, workload(1)), n.exchange
+		raw := mint(t, workload(1))
 		n.ask(t, raw)
-		n.exchange = unavailable
-		time.Sleep(45 * time.Minute)
-		n.exchange = works
-		time.Sleep(2 * time.Minute)
+		n.answers(unavailable)
+		pause(45 * time.Minute)
+		n.answers(n.works)
+		pause(2 * time.Minute)
 		calls := int(n.calls.Load())
 		if got := n.ask(t, raw); got.AccessKeyID != key(calls) || calls < 3 {
 			t.Errorf("got %s after %d calls", got.AccessKeyID, calls)
@@ -190,10 +196,10 @@ func TestAFinalRefusalTakesTheCredentialsAway(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		raw := mint(t, workload(1))
 		n.ask(t, raw)
-		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+		n.answers(func(context.Context, string) (podid.Credentials, error) {
 			return podid.Credentials{}, problem.New(problem.AssociationMissing, "there is none any more")
-		}
-		time.Sleep(41 * time.Minute)
+		})
+		pause(41 * time.Minute)
 		if got := n.ask(t, raw); got.Code != string(problem.AssociationMissing) {
 			t.Errorf("got %+v", got)
 		}
@@ -206,10 +212,10 @@ func TestTheAgentsOwnTroubleTakesNothingFromPods(t *testing.T) {
 			inBubble(t, func(t *testing.T, n *node) {
 				raw := mint(t, workload(1))
 				n.ask(t, raw)
-				n.exchange = func(context.Context, string) (podid.Credentials, error) {
+				n.answers(func(context.Context, string) (podid.Credentials, error) {
 					return podid.Credentials{}, problem.New(code, "no")
-				}
-				time.Sleep(55 * time.Minute)
+				})
+				pause(55 * time.Minute)
 				if got := n.ask(t, raw); got.AccessKeyID != key(1) {
 					t.Errorf("got %+v", got)
 				}
@@ -225,7 +231,7 @@ func TestAnExpiredTokenIsRefusedThoughItsPodIsCached(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.ask(t, old)
-		time.Sleep(11 * time.Minute)
+		pause(11 * time.Minute)
 		if got := n.ask(t, old); got.Code != string(problem.TokenExpired) || !strings.Contains(got.Message, "1m0s ago") {
 			t.Errorf("got %+v", got)
 		}
@@ -237,11 +243,11 @@ func TestAnExpiredTokenIsRefusedThoughItsPodIsCached(t *testing.T) {
 
 func TestWhatWasUnderWayWhenAPodWasForgottenIsNotKept(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+		n.answers(func(context.Context, string) (podid.Credentials, error) {
 			c := credentials(int(n.calls.Load()))
 			time.Sleep(500 * time.Millisecond)
 			return c, nil
-		}
+		})
 		raw := mint(t, workload(1))
 		var early atomic.Value
 		var group sync.WaitGroup
@@ -263,12 +269,12 @@ func TestWhatWasUnderWayWhenAPodWasForgottenIsNotKept(t *testing.T) {
 
 func TestPodsThatAreRefusedAreForgotten(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.exchange = unavailable
+		n.answers(unavailable)
 		n.ask(t, mint(t, workload(1)))
 		if pods, _ := n.Remembered(); pods != 1 {
 			t.Errorf("%d pods", pods)
 		}
-		time.Sleep(2 * time.Minute)
+		pause(2 * time.Minute)
 		if pods, tokens := n.Remembered(); pods != 0 || tokens != 0 {
 			t.Errorf("%d pods, %d tokens", pods, tokens)
 		}
@@ -277,11 +283,11 @@ func TestPodsThatAreRefusedAreForgotten(t *testing.T) {
 
 func TestCredentialsThatHaveExpiredAreNotHandedOn(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.exchange = func(context.Context, string) (podid.Credentials, error) {
+		n.answers(func(context.Context, string) (podid.Credentials, error) {
 			c := credentials(1)
 			c.Expires = time.Now()
 			return c, nil
-		}
+		})
 		if got := n.ask(t, mint(t, workload(1))); got.Code != string(problem.AuthUnavailable) {
 			t.Errorf("got %+v", got)
 		}
@@ -291,10 +297,10 @@ func TestCredentialsThatHaveExpiredAreNotHandedOn(t *testing.T) {
 func TestCloseEndsCallsInFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		n.Timeout = time.Hour
-		n.exchange = func(ctx context.Context, _ string) (podid.Credentials, error) {
+		n.answers(func(ctx context.Context, _ string) (podid.Credentials, error) {
 			<-ctx.Done()
 			return podid.Credentials{}, ctx.Err()
-		}
+		})
 		raw := mint(t, workload(1))
 		var group sync.WaitGroup
 		group.Go(func() {

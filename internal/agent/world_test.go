@@ -55,8 +55,11 @@ type node struct {
 	log      bytes.Buffer
 	calls    atomic.Int32 // of exchange
 	verified atomic.Int32 // signatures checked
-	exchange func(ctx context.Context, raw string) (podid.Credentials, error)
+	upstream atomic.Value // of exchangeFunc
 }
+
+// answers makes f podid-auth.
+func (n *node) answers(f exchangeFunc) { n.upstream.Store(f) }
 
 type exchangeFunc func(ctx context.Context, raw string) (podid.Credentials, error)
 
@@ -72,7 +75,7 @@ func (f tokensFunc) Verify(ctx context.Context, raw string) (token.Token, error)
 func newNode(t testing.TB) *node {
 	n := &node{}
 	verifier := &token.Verifier{Issuer: issuerURL, Audience: podid.AudiencePods, Keys: issuer().Keys}
-	n.exchange = func(context.Context, string) (podid.Credentials, error) { return credentials(int(n.calls.Load())), nil }
+	n.answers(n.works)
 	n.Server = &agent.Server{
 		Tokens: tokensFunc(func(ctx context.Context, raw string) (token.Token, error) {
 			n.verified.Add(1)
@@ -80,12 +83,17 @@ func newNode(t testing.TB) *node {
 		}),
 		Exchange: exchangeFunc(func(ctx context.Context, raw string) (podid.Credentials, error) {
 			n.calls.Add(1)
-			return n.exchange(ctx, raw)
+			return n.upstream.Load().(exchangeFunc)(ctx, raw)
 		}),
 		Log: slog.New(slog.NewJSONHandler(&n.log, nil)),
 	}
 	t.Cleanup(func() { n.Close() })
 	return n
+}
+
+// works gives the credentials of the call it is.
+func (n *node) works(context.Context, string) (podid.Credentials, error) {
+	return credentials(int(n.calls.Load())), nil
 }
 
 func credentials(n int) podid.Credentials {
