@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -111,9 +112,11 @@ func firstInvalid(doc []byte) int {
 }
 
 // next is where the next token begins.
-func (r *reader) next() int {
+func (r *reader) next() int { return r.skip(" \t\r\n,:") }
+
+func (r *reader) skip(these string) int {
 	i := int(r.dec.InputOffset())
-	for i < len(r.doc) && bytes.IndexByte([]byte(" \t\r\n,:"), r.doc[i]) >= 0 {
+	for i < len(r.doc) && strings.IndexByte(these, r.doc[i]) >= 0 {
 		i++
 	}
 	return i
@@ -142,7 +145,7 @@ func (r *reader) token(path string) (json.Token, int, error) {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, 0, r.fail(len(r.doc), path, "the document ends too early", "valid JSON")
 	case errors.As(err, &syntax):
-		return nil, 0, r.fail(max(at, int(syntax.Offset)-1), path, "not JSON: "+syntax.Error(), "valid JSON")
+		return nil, 0, r.fail(r.skip(" \t\r\n"), path, "not JSON: "+syntax.Error(), "valid JSON")
 	}
 	return nil, 0, r.fail(at, path, "not JSON: "+err.Error(), "valid JSON")
 }

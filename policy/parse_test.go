@@ -1,0 +1,99 @@
+package policy_test
+
+import (
+	"errors"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/openpodidentity/podid/policy"
+)
+
+var types = map[string]policy.Type{
+	"identity": policy.Identity, "trust": policy.Trust, "resource": policy.Resource, "boundary": policy.Boundary,
+	"session": policy.Session, "scp": policy.ServiceControl, "rcp": policy.ResourceControl,
+}
+
+func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/syntax.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		document, want := archive.Files[i], archive.Files[i+1]
+		name := strings.TrimSuffix(document.Name, ".json")
+		if want.Name != name+".err" {
+			t.Fatalf("%s is followed by %s", document.Name, want.Name)
+		}
+		t.Run(name, func(t *testing.T) {
+			kind, ok := types[path.Dir(name)]
+			if !ok {
+				t.Fatalf("no type of policy %q", path.Dir(name))
+			}
+			_, err := policy.Parse(kind, "", document.Data)
+			if err == nil {
+				t.Fatal("no mistake found")
+			}
+			if _, ok := errors.AsType[*policy.SyntaxError](err); !ok {
+				t.Fatalf("%T is not a *SyntaxError", err)
+			}
+			if got := err.Error(); got != strings.TrimSpace(string(want.Data)) {
+				t.Errorf("got  %s\nwant %s", got, want.Data)
+			}
+		})
+	}
+}
+
+func TestDocumentsAreBounded(t *testing.T) {
+	for name, document := range map[string]string{
+		"size":   `{"Statement":[]}` + strings.Repeat(" ", policy.MaxDocument),
+		"values": `{"Statement":{"Effect":"Allow","Resource":"*","Action":[` + strings.Repeat(`"*",`, 5000) + `"*"]}}`,
+		"utf-8":  "{\"Statement\":[],\"Id\":\"\xff\"}",
+	} {
+		if _, err := policy.Parse(policy.Identity, name, []byte(document)); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else {
+			t.Log(err)
+		}
+	}
+}
+
+func TestTheNameOfThePolicyIsInTheError(t *testing.T) {
+	_, err := policy.Parse(policy.Trust, "trust policy of role R", []byte(`{`))
+	if err == nil || !strings.HasPrefix(err.Error(), "trust policy of role R: line 1") {
+		t.Error(err)
+	}
+}
+
+func TestColumnsCountCharacters(t *testing.T) {
+	_, err := policy.Parse(policy.Resource, "", []byte(`{"Id": "ééé", "Statement": 1}`))
+	if e, ok := errors.AsType[*policy.SyntaxError](err); !ok || e.Column != 28 {
+		t.Errorf("%v", err)
+	}
+}
+
+// Every form that AWS's grammar page allows.
+func TestTheGrammarsFormsAreAccepted(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind     policy.Type
+		document string
+	}{
+		"one statement without a list":  {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`},
+		"blocks in any order":           {policy.Identity, `{"Statement":[{"Resource":["*"],"Action":["s3:*"],"Effect":"Deny","Sid":""}],"Version":"2008-10-17"}`},
+		"no statement":                  {policy.Session, `{"Version":"2012-10-17","Statement":[]}`},
+		"an Id":                         {policy.Trust, `{"Id":"some id","Statement":[]}`},
+		"all kinds of principals":       {policy.Trust, `{"Statement":{"Effect":"Allow","Action":"sts:*","Principal":{"AWS":["*","111122223333","arn:aws-cn:iam::111122223333:root","arn:aws:iam::111122223333:user/a/b","arn:aws:iam::111122223333:role/aws-service-role/x/Y","arn:aws:sts::111122223333:assumed-role/R/S","arn:aws:sts::111122223333:federated-user/bob","AROAEXAMPLEID1234567"],"Service":"pods.eks.amazonaws.com","Federated":["accounts.google.com","arn:aws:iam::111122223333:saml-provider/p"],"CanonicalUser":[]}}}`},
+		"a resource policy's free Sid":  {policy.Resource, `{"Statement":{"Sid":"Allow all, please","Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b"}}`},
+		"a resource policy's resources": {policy.Resource, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"execute-api:Invoke","Resource":"execute-api:/prod/GET/*"},{"Effect":"Allow","Principal":"*","Action":"ecr:*"}]}`},
+		"an empty condition":            {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{}}}`},
+		"values of every JSON type":     {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"a:b":[true,"false"]},"NumericEquals":{"a:b":[1,"2",3.5e1]}}}}`},
+		"a service control policy":      {policy.ServiceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotAction":"iam:*","Resource":"*"}]}`},
+		"a resource control policy":     {policy.ResourceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:*","NotResource":"arn:aws:s3:::b"}]}`},
+	} {
+		if _, err := policy.Parse(c.kind, name, []byte(c.document)); err != nil {
+			t.Error(err)
+		}
+	}
+}
