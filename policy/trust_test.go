@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/openpodidentity/podid/policy"
@@ -70,5 +71,71 @@ func BenchmarkEvaluateTrust(b *testing.B) {
 		if !policy.Evaluate(req, set).Allowed {
 			b.Fatal("denied")
 		}
+	}
+}
+
+func TestARefusedTrustNamesTheMostUsefulCause(t *testing.T) {
+	statement := func(effect, principal, action, condition string) string {
+		return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":` + action + `,"Condition":` + condition + `}`
+	}
+	const (
+		service = `{"Service":"pods.eks.amazonaws.com"}`
+		ec2     = `{"Service":"ec2.amazonaws.com"}`
+		both    = `["sts:AssumeRole","sts:TagSession"]`
+		one     = `"sts:AssumeRole"`
+		always  = `{}`
+		ns      = `{"StringEquals":{"aws:RequestTag/kubernetes-namespace":"prod"}}`
+		nsAndSA = `{"StringEquals":{"aws:RequestTag/kubernetes-namespace":"prod","aws:RequestTag/kubernetes-service-account":"x"}}`
+		source  = `{"ArnEquals":{"aws:SourceArn":"arn:aws:eks:eu-central-1:111122223333:cluster/other"}}`
+	)
+	for name, c := range map[string]struct {
+		statements []string
+		want       policy.TrustOutcome
+		action     string
+		index      int
+		key, text  string
+	}{
+		"allowed":                     {[]string{statement("Allow", service, both, always)}, policy.TrustAllowed, "", 0, "", ""},
+		"allowed by two statements":   {[]string{statement("Allow", service, one, always), statement("Allow", service, `"sts:TagSession"`, always)}, policy.TrustAllowed, "", 0, "", ""},
+		"nothing at all":              {nil, policy.TrustPrincipal, "sts:AssumeRole", 0, "", ""},
+		"another principal":           {[]string{statement("Allow", ec2, both, always)}, policy.TrustPrincipal, "sts:AssumeRole", 0, "", `its Principal is "Service:ec2.amazonaws.com", and the request's is "pods.eks.amazonaws.com"`},
+		"no sts:TagSession":           {[]string{statement("Allow", ec2, both, always), statement("Allow", service, one, always)}, policy.TrustAction, "sts:TagSession", 1, "", `its Action is "sts:AssumeRole", and the request's is "sts:TagSession"`},
+		"no action that helps":        {[]string{statement("Allow", service, `"sts:AssumeRoleWithWebIdentity"`, always)}, policy.TrustAction, "sts:AssumeRole", 0, "", ""},
+		"a condition":                 {[]string{statement("Allow", service, both, ns)}, policy.TrustCondition, "sts:AssumeRole", 0, "aws:RequestTag/kubernetes-namespace", `its condition StringEquals on aws:RequestTag/kubernetes-namespace wants "prod", and the request has "test-namespace"`},
+		"a condition on one action":   {[]string{statement("Allow", service, one, always), statement("Allow", service, `"sts:TagSession"`, ns)}, policy.TrustCondition, "sts:TagSession", 1, "aws:RequestTag/kubernetes-namespace", ""},
+		"the nearest of conditions":   {[]string{statement("Allow", service, both, nsAndSA), statement("Allow", service, both, source)}, policy.TrustCondition, "sts:AssumeRole", 1, "aws:SourceArn", ""},
+		"no tag and a condition":      {[]string{statement("Allow", service, one, ns)}, policy.TrustAction, "sts:TagSession", 0, "", ""},
+		"denied":                      {[]string{statement("Allow", service, both, always), statement("Deny", `"*"`, `"sts:TagSession"`, always)}, policy.TrustDenied, "sts:TagSession", 1, "", ""},
+		"a deny that does not apply":  {[]string{statement("Allow", service, both, always), statement("Deny", `"*"`, both, ns)}, policy.TrustAllowed, "", 0, "", ""},
+		"denied before not named":     {[]string{statement("Deny", `"*"`, both, always)}, policy.TrustDenied, "sts:AssumeRole", 0, "", ""},
+		"everyone under a condition":  {[]string{statement("Allow", `"*"`, both, ns), statement("Allow", ec2, both, always)}, policy.TrustCondition, "sts:AssumeRole", 0, "aws:RequestTag/kubernetes-namespace", ""},
+		"named in a condition's case": {[]string{statement("Allow", service, both, `{"StringLike":{"aws:requesttag/Kubernetes-Namespace":"test-*"}}`)}, policy.TrustAllowed, "", 0, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := mustParse(t, policy.Trust, "trust policy", `{"Version":"2012-10-17","Statement":[`+strings.Join(c.statements, ",")+`]}`)
+			got := policy.ExplainTrust(p, podIdentityRequest(), "sts:AssumeRole", "sts:TagSession")
+			if got.Outcome != c.want || got.Action != c.action || got.Reason.Index != c.index || got.Reason.Key != c.key {
+				t.Errorf("%+v", got)
+			}
+			if c.text != "" && got.Reason.Mismatch() != c.text {
+				t.Errorf("says %q, want %q", got.Reason.Mismatch(), c.text)
+			}
+		})
+	}
+}
+
+// An outcome of ExplainTrust and the decision of Evaluate never contradict each other.
+func TestExplainTrustAgreesWithEvaluate(t *testing.T) {
+	for name, c := range readCorpus(t)["trust"].Cases {
+		t.Run(c.Name, func(t *testing.T) {
+			req, set := c.question(t)
+			verdict := policy.ExplainTrust(set.Resource[0], req, req.Action)
+			decision := policy.Evaluate(req, policy.Set{Resource: set.Resource, Identity: []*policy.Policy{
+				mustParse(t, policy.Identity, "all", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`),
+			}})
+			if decision.Allowed != (verdict.Outcome == policy.TrustAllowed) {
+				t.Errorf("%d: Evaluate says %v, ExplainTrust %+v", name, decision.Allowed, verdict)
+			}
+		})
 	}
 }
