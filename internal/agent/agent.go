@@ -135,7 +135,10 @@ func (s *Server) log(ctx context.Context, message string, w podid.Workload, star
 	}
 	level := slog.LevelInfo
 	if p != nil {
-		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("error", p.Error()))
+		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("what", p.What))
+		if p.Err != nil {
+			attrs = append(attrs, slog.String("cause", p.Err.Error()))
+		}
 		level = slog.LevelWarn
 		if problem.Lookup(p.Code).Kind == problem.Broken {
 			level = slog.LevelError

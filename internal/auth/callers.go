@@ -60,12 +60,17 @@ func (h *Handler) signer(r *http.Request) (Caller, error) {
 		if _, is := errors.AsType[*http.MaxBytesError](err); is {
 			return Caller{}, tooLarge()
 		}
-		if e, is := errors.AsType[*sigv4.Error](err); is && e.Status >= http.StatusInternalServerError {
+		e, is := errors.AsType[*sigv4.Error](err)
+		if is && e.Status >= http.StatusInternalServerError {
 			return Caller{}, problem.New(problem.AuthUnavailable, "the caller's access key could not be looked up").From(err)
-		} else if is {
-			return Caller{}, problem.New(problem.CallerUnproven, "the request's signature is refused, %s: %s", e.Code, e.Message).From(err)
 		}
-		return Caller{}, problem.New(problem.CallerUnproven, "the request's signature is refused").From(err)
+		p := problem.New(problem.CallerUnproven, "the request's signature is refused").
+			Because("whoever signs must sign with an access key that is known here").
+			Fixed("check the caller's access key, secret, session token and clock").From(err)
+		if is {
+			p.What += ", " + e.Code + ": " + e.Message
+		}
+		return Caller{}, p
 	}
 	region := h.Service.Cluster.Region
 	switch {

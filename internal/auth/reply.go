@@ -81,7 +81,10 @@ func (h *Handler) log(ctx context.Context, id string, g *Grant, p *problem.Probl
 	attrs = append(attrs, slog.Duration("took", g.Took))
 	level := slog.LevelInfo
 	if p != nil {
-		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("error", p.Error()))
+		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("what", p.What))
+		if p.Err != nil {
+			attrs = append(attrs, slog.String("cause", p.Err.Error()))
+		}
 		level = slog.LevelWarn
 		if problem.Lookup(p.Code).Kind == problem.Broken {
 			level = slog.LevelError
