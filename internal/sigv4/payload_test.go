@@ -247,3 +247,62 @@ func TestCRC64NVMEsCheckValue(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestEverySignatureInTheBodyCounts(t *testing.T) {
+	for _, mode := range []string{streamSigned, streamSignedTrailer} {
+		for _, data := range []string{"", "hello", string(content(8192 + 5))} {
+			text := put(mode, data, nil).sign(t)
+			head := strings.Index(text, "\r\n\r\n")
+			n := 0
+			for _, mark := range []string{"chunk-signature=", "x-amz-trailer-signature:"} {
+				for at := head; ; n++ {
+					next := strings.Index(text[at:], mark)
+					if next < 0 {
+						break
+					}
+					at += next + len(mark)
+					forged := text[:at] + strings.Repeat("0", 64) + text[at+64:]
+					r, err := open(t, forged)
+					if err == nil {
+						_, err = io.Copy(io.Discard, r.Body)
+					}
+					if !is(err, "SignatureDoesNotMatch") {
+						t.Errorf("%s, %d bytes, signature %d: %v", mode, len(data), n, err)
+					}
+				}
+			}
+			if want := strings.Count(text[head:], "signature"); n != want {
+				t.Errorf("%s: %d signatures tried of %d", mode, n, want)
+			}
+		}
+	}
+}
+
+func TestForgedBytesAreWiped(t *testing.T) {
+	for _, mode := range []string{"", unsignedPayload, streamUnsignedTrailer} {
+		text := put(mode, "hello", map[string]string{"X-Amz-Checksum-Crc32": crc("other")}).sign(t)
+		if mode == streamUnsignedTrailer {
+			text = strings.Replace(put(mode, "hello", nil).sign(t), crc("hello"), crc("other"), 1)
+		}
+		r, err := open(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := make([]byte, 10)
+		n, err := r.Body.Read(p)
+		if n != 0 || !is(err, "BadDigest") || !bytes.Equal(p, make([]byte, 10)) {
+			t.Errorf("%s: %d bytes %q, %v", mode, n, p, err)
+		}
+	}
+}
+
+func TestASignedHeaderMustBeThere(t *testing.T) {
+	text := unsignedRequest{method: "GET", target: "/b/k", service: "s3", header: map[string]string{"If-Match": ""}}.sign(t)
+	if _, err := open(t, text); err != nil {
+		t.Fatal(err)
+	}
+	_, err := open(t, strings.Replace(text, "If-Match: \r\n", "", 1))
+	if !is(err, "SignatureDoesNotMatch") || !strings.Contains(text, "If-Match: \r\n") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
