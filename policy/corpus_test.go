@@ -55,6 +55,17 @@ var principals = map[string]policy.Principal{
 	"anonymous": {Kind: policy.Anonymous},
 }
 
+// names are what the policies of the corpus are called.
+var names = map[policy.Type]string{
+	policy.Identity:        "inline policy access of role app",
+	policy.Trust:           "trust policy of role target",
+	policy.Resource:        "bucket policy of b",
+	policy.Boundary:        "arn:aws:iam::111122223333:policy/boundary",
+	policy.Session:         "session policy",
+	policy.ServiceControl:  "service control policy guardrails",
+	policy.ResourceControl: "resource control policy perimeter",
+}
+
 // question turns a decision into what Evaluate takes.
 func (d *decision) question(t *testing.T) (policy.Request, policy.Set) {
 	t.Helper()
@@ -88,7 +99,7 @@ func (d *decision) question(t *testing.T) (policy.Request, policy.Set) {
 		if statements == nil {
 			return nil
 		}
-		return []*policy.Policy{mustParse(t, kind, kind.String(), `{"Version":"`+or(d.Version, "2012-10-17")+`","Statement":`+string(statements)+`}`)}
+		return []*policy.Policy{mustParse(t, kind, names[kind], `{"Version":"`+or(d.Version, "2012-10-17")+`","Statement":`+string(statements)+`}`)}
 	}
 	return req, policy.Set{
 		Identity:        compile(policy.Identity, d.Identity),

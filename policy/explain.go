@@ -12,29 +12,28 @@ import (
 // change that would allow the request.
 func (d Decision) Explain() string {
 	var b strings.Builder
-	reasons := d.Reasons()
-	verb := "may"
+	answer, verb := "Yes", "may"
 	if !d.Allowed {
-		verb = "may not"
+		answer, verb = "No", "may not"
 	}
-	fmt.Fprintf(&b, "%s. %s %s %s", map[bool]string{true: "Yes", false: "No"}[d.Allowed], d.req.Principal, verb, d.req.Action)
+	fmt.Fprintf(&b, "%s. %s %s %s", answer, d.req.Principal, verb, d.req.Action)
 	if d.req.Resource != "" {
 		fmt.Fprintf(&b, " on %s", d.req.Resource)
 	}
 	b.WriteString(".\n")
 	switch {
 	case d.Explicit:
-		d.explainDeny(&b, reasons)
+		d.explainDeny(&b)
 	case d.Allowed:
-		d.explainAllow(&b, reasons)
+		d.explainAllow(&b)
 	default:
-		d.explainLacks(&b, reasons)
+		d.explainLacks(&b)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
 
-func (d *Decision) explainDeny(b *strings.Builder, reasons []Reason) {
-	for _, r := range reasons {
+func (d *Decision) explainDeny(b *strings.Builder) {
+	for _, r := range d.Reasons() {
 		if r.Applied && r.Effect == "Deny" {
 			fmt.Fprintf(b, "%s denies it explicitly, and a Deny beats every Allow.\n", capital(r.Statement()))
 			fmt.Fprintf(b, "To allow it: remove that statement, or narrow it so that it no longer covers this request.\n")
@@ -42,29 +41,35 @@ func (d *Decision) explainDeny(b *strings.Builder, reasons []Reason) {
 	}
 }
 
-func (d *Decision) explainAllow(b *strings.Builder, reasons []Reason) {
+func (d *Decision) explainAllow(b *strings.Builder) {
 	if d.req.Principal.Kind == Root && !d.findings.allowed[Identity] && d.findings.granted != namedDirectly {
 		b.WriteString("The root user of an account may do everything in it.\n")
 	}
-	for _, r := range reasons {
+	for _, r := range d.Reasons() {
 		if r.Applied && r.Effect == "Allow" {
 			fmt.Fprintf(b, "%s allows it.\n", capital(r.Statement()))
 		}
 	}
 }
 
-func (d *Decision) explainLacks(b *strings.Builder, reasons []Reason) {
+func (d *Decision) explainLacks(b *strings.Builder) {
 	lacks := d.lacks()
 	for _, t := range checks {
 		if !lacks.has(t) {
 			continue
 		}
 		fmt.Fprintf(b, "No %s allows it%s.\n", d.called(t), d.role(t))
-		near := nearest(reasons, t)
-		if near != nil {
-			fmt.Fprintf(b, "The nearest is %s, but %s.\n", near.Statement(), near.Mismatch())
+		near := d.nearest(t)
+		if near == nil {
+			fmt.Fprintf(b, "To allow it: add a statement such as %s%s.\n", d.allow(t), where(t, d.called(t)))
+			continue
 		}
-		fmt.Fprintf(b, "To allow it: %s.\n", d.change(t, near))
+		mismatches, changes := make([]string, len(near)), make([]string, len(near))
+		for i, r := range near {
+			mismatches[i], changes[i] = r.Mismatch(), r.Remedy(&d.req)
+		}
+		fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
+		fmt.Fprintf(b, "To allow it: %s.\n", strings.Join(changes, ", and "))
 	}
 }
 
@@ -84,54 +89,67 @@ func (d *Decision) role(t Type) string {
 	return ""
 }
 
-// nearest is the Allow statement of type t that came nearest to applying.
-func nearest(reasons []Reason, t Type) *Reason {
-	rank := func(r *Reason) int {
-		switch strings.TrimPrefix(r.Clause, "Not") {
-		case "Condition":
-			return 4
-		case "Resource":
-			return 3
-		case "Action":
-			service, _, _ := strings.Cut(r.Found[0], ":")
-			if slices.ContainsFunc(r.Wanted, func(s string) bool { return strings.HasPrefix(asciiLower(s), asciiLower(service)+":") }) {
-				return 2
+// nearest is what the Allow statement of type t that came nearest to applying
+// misses; nil if none came near: then a statement of its own is the smaller change.
+func (d *Decision) nearest(t Type) (best []Reason) {
+	const near = 2
+	c := context{req: &d.req, bounded: d.set.Boundary != nil}
+	d.set.each(&d.req.Principal, func(p *Policy, of Type) {
+		if of != t {
+			return
+		}
+		for i := range p.statements {
+			s := &p.statements[i]
+			if s.deny {
+				continue
 			}
-			return 1
+			misses := s.misses(&c, p)
+			if len(misses) > near || slices.ContainsFunc(misses, Reason.foreign) {
+				continue
+			}
+			if best == nil || len(misses) < len(best) || len(misses) == len(best) && later(misses[0], best[0]) {
+				best = misses
+			}
 		}
-		return 0
-	}
-	var best *Reason
-	for i := range reasons {
-		r := &reasons[i]
-		if r.Effect != "Allow" || r.Applied || !(r.Type == t || t == Resource && r.Type == Trust) {
-			continue
-		}
-		if best == nil || rank(r) > rank(best) {
-			best = r
-		}
-	}
-	if best != nil && rank(best) == 1 && t != Resource {
-		return nil // a statement about another service says nothing
-	}
+	})
 	return best
 }
 
-// change is the smallest change that would allow the request.
-func (d *Decision) change(t Type, near *Reason) string {
-	if near == nil {
-		return "add a statement such as " + d.allow(t) + where(t, d.called(t))
+// misses are all clauses of a statement that fail, not only the first one.
+func (s *statement) misses(c *context, p *Policy) (misses []Reason) {
+	add := func(v verdict) { misses = append(misses, s.reason(c, p, v)) }
+	if s.names(c) == unnamed {
+		add(verdict{failed: principalClause})
 	}
-	place := fmt.Sprintf("statement %d", near.Index+1)
-	switch near.Clause {
-	case "Principal":
-		return fmt.Sprintf("add %s to the Principal of %s", d.principalValue(), place)
-	case "Action", "Resource":
-		return fmt.Sprintf("add %q to the %s of %s", near.Found[0], near.Clause, place)
-	case "NotPrincipal", "NotAction", "NotResource":
-		return fmt.Sprintf("take %q out of the %s of %s", near.Found[0], near.Clause, place)
+	if s.matchesAction(c.req.Action) == s.notAction {
+		add(verdict{failed: actionClause})
 	}
-	return near.Remedy(&d.req)
+	if s.resources != nil {
+		if ok, missing := s.matchesResource(c); ok == s.notResource {
+			add(verdict{failed: resourceClause, missing: missing})
+		}
+	}
+	for i := range s.conditions {
+		if ok, missing := s.conditions[i].holds(c); !ok {
+			add(verdict{failed: conditionClause, at: i, missing: missing})
+		}
+	}
+	return misses
+}
+
+// foreign reports whether the clause that failed is about the actions of other services.
+func (r Reason) foreign() bool {
+	if r.Clause != "Action" {
+		return false
+	}
+	service, _, _ := strings.Cut(asciiLower(r.Found[0]), ":")
+	return !slices.ContainsFunc(r.Wanted, func(s string) bool { return strings.HasPrefix(asciiLower(s), service+":") })
+}
+
+// later reports whether a's clause is tried after b's.
+func later(a, b Reason) bool {
+	order := []string{"Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+	return slices.Index(order, a.Clause) > slices.Index(order, b.Clause)
 }
 
 func where(t Type, name string) string {
@@ -146,7 +164,7 @@ func where(t Type, name string) string {
 func (d *Decision) allow(t Type) string {
 	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: d.req.Resource}
 	if t == Resource {
-		statement.Principal = d.principalValue()
+		statement.Principal = d.req.Principal.element()
 		if d.findings.trust {
 			statement.Resource = ""
 		}
@@ -158,9 +176,8 @@ func (d *Decision) allow(t Type) string {
 	return string(text)
 }
 
-// principalValue is the caller as a Principal element names it.
-func (d *Decision) principalValue() json.RawMessage {
-	p := &d.req.Principal
+// element is the principal as a Principal element names it.
+func (p *Principal) element() json.RawMessage {
 	var v any = "*"
 	switch p.Kind {
 	case Service:
@@ -204,9 +221,9 @@ func (r Reason) Mismatch() string {
 	case r.Key != "":
 		return fmt.Sprintf("its %s is %s, and the request has no single value for the variable ${%s}", r.Clause, quoted(r.Wanted, "or"), r.Key)
 	case strings.HasPrefix(r.Clause, "Not"):
-		return fmt.Sprintf("its %s excludes %s", r.Clause, quoted(r.Found, "and"))
+		return fmt.Sprintf("its %s is %s, which covers %s", r.Clause, quoted(r.Wanted, "and"), quoted(r.Found, "and"))
 	}
-	return fmt.Sprintf("its %s is %s, and the request's is %s", r.Clause, quoted(r.Wanted, "or"), quoted(r.Found, "and"))
+	return fmt.Sprintf("its %s is %s, not %s", r.Clause, quoted(r.Wanted, "or"), quoted(r.Found, "and"))
 }
 
 // sourceKeys exist only in requests that an AWS service makes on someone's behalf.
@@ -214,12 +231,30 @@ var sourceKeys = map[string]bool{
 	"aws:sourcearn": true, "aws:sourceaccount": true, "aws:sourceorgid": true, "aws:sourceorgpaths": true,
 }
 
-// Remedy is the smallest change that makes a failed condition hold.
+// Remedy is the smallest change that makes the failed clause match req. It is
+// empty for a statement that applied.
 func (r Reason) Remedy(req *Request) string {
-	place := fmt.Sprintf("the condition on %s in statement %d", r.Key, r.Index+1)
-	switch {
-	case r.Clause != "Condition":
+	place := fmt.Sprintf("statement %d", r.Index+1)
+	switch r.Clause {
+	case "":
 		return ""
+	case "Principal":
+		return fmt.Sprintf("add %s to the Principal of %s", req.Principal.element(), place)
+	case "Resource":
+		if r.Key != "" {
+			return fmt.Sprintf("give the variable a default value (${%s, '…'}), or add %s to the Resource of %s", r.Key, quoted(r.Found, "and"), place)
+		}
+		return fmt.Sprintf("add %s to the Resource of %s", quoted(r.Found, "and"), place)
+	case "Action":
+		return fmt.Sprintf("add %s to the Action of %s", quoted(r.Found, "and"), place)
+	case "Condition":
+		return r.remedyCondition(req, "the condition on "+r.Key+" in "+place)
+	}
+	return fmt.Sprintf("narrow the %s of %s so that it no longer covers %s", r.Clause, place, quoted(r.Found, "and"))
+}
+
+func (r Reason) remedyCondition(req *Request, place string) string {
+	switch {
 	case sourceKeys[asciiLower(r.Key)] && req.Principal.Kind != Service:
 		return "remove " + place + ": the key exists only when an AWS service calls, so with this principal the condition never holds"
 	case r.Found == nil:
@@ -231,7 +266,7 @@ func (r Reason) Remedy(req *Request) string {
 	case strings.HasPrefix(r.Operator, "Null"), strings.HasPrefix(r.Operator, "Bool"):
 		return "change the request, or remove " + place
 	}
-	return fmt.Sprintf("make the request carry %s, or add %s to %s", quoted(r.Wanted, "or"), quoted(r.Found, "and"), place)
+	return fmt.Sprintf("make the request's %s %s, or add %s to %s", r.Key, quoted(r.Wanted, "or"), quoted(r.Found, "and"), place)
 }
 
 // quoted lists values for people; long lists are cut.

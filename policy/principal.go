@@ -169,7 +169,7 @@ func (s *statement) excepts(c *context) bool {
 func (p Principal) String() string {
 	switch {
 	case p.Kind == Anonymous:
-		return "an anonymous caller"
+		return "Anyone (anonymous)"
 	case p.Kind == AssumedRole && p.RoleARN != "":
 		return p.ARN + " (a session of " + p.RoleARN + ")"
 	}

@@ -52,7 +52,7 @@ func (p *Policy) explainTrust(req Request) TrustVerdict {
 	best := TrustVerdict{Outcome: TrustPrincipal}
 	allowed := false
 	var names closeness
-	failing := 0
+	misses := 0 // of the best
 	for i := range p.statements {
 		s := &p.statements[i]
 		v := s.try(&c)
@@ -72,26 +72,15 @@ func (p *Policy) explainTrust(req Request) TrustVerdict {
 		case conditionClause:
 			outcome = TrustCondition
 		}
-		open := s.failing(&c)
-		nearer := outcome > best.Outcome || outcome == best.Outcome && (v.names > names || v.names == names && open < failing)
+		open := len(s.misses(&c, p))
+		nearer := outcome > best.Outcome || outcome == best.Outcome && (v.names > names || v.names == names && open < misses)
 		if best.Reason.Effect == "" || nearer {
 			best = TrustVerdict{Outcome: outcome, Reason: s.reason(&c, p, v)}
-			names, failing = v.names, open
+			names, misses = v.names, open
 		}
 	}
 	if allowed {
 		return TrustVerdict{}
 	}
 	return best
-}
-
-// failing counts the conditions that do not hold.
-func (s *statement) failing(c *context) int {
-	n := 0
-	for i := range s.conditions {
-		if ok, _ := s.conditions[i].holds(c); !ok {
-			n++
-		}
-	}
-	return n
 }

@@ -1,0 +1,85 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/openpodidentity/podid/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the wanted texts")
+
+// Every page of testdata/explain.txtar is a question in the form of the corpus,
+// followed by the text that answers it.
+func TestDecisionsAreExplainedInWords(t *testing.T) {
+	const file = "testdata/explain.txtar"
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		question, want := &archive.Files[i], &archive.Files[i+1]
+		name := strings.TrimSuffix(question.Name, ".json")
+		if want.Name != name+".txt" {
+			t.Fatalf("%s is followed by %s", question.Name, want.Name)
+		}
+		t.Run(name, func(t *testing.T) {
+			var d decision
+			if err := json.Unmarshal(question.Data, &d); err != nil {
+				t.Fatal(err)
+			}
+			req, set := d.question(t)
+			got := policy.Evaluate(req, set).Explain() + "\n"
+			if *update {
+				want.Data = []byte(got)
+			} else if got != string(want.Data) {
+				t.Errorf("got\n%s\nwant\n%s", got, want.Data)
+			}
+		})
+	}
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestReasonsNameEveryStatement(t *testing.T) {
+	p := mustParse(t, policy.Identity, "inline policy x of role app", `{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Sid": "A", "Effect": "Allow", "Action": "ec2:*", "Resource": "*"},
+    {"Sid": "B", "Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::b"},
+    {"Sid": "C", "Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": {"Bool": {"aws:SecureTransport": "true"}}},
+    {"Sid": "D", "Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+    {"Sid": "E", "Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+  ]
+}`)
+	d := policy.Evaluate(policy.Request{Principal: principals["session"], Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k"},
+		policy.Set{Identity: []*policy.Policy{p}})
+	if d.Allowed || !d.Explicit {
+		t.Fatalf("%+v", d)
+	}
+	var got []string
+	for _, r := range d.Reasons() {
+		got = append(got, strings.Join([]string{r.Sid, r.Effect, r.Clause, r.Key, strings.Join(r.Wanted, ","), strings.Join(r.Found, ",")}, "|"))
+	}
+	want := []string{
+		"A|Allow|Action||ec2:*|s3:GetObject",
+		"B|Allow|Resource||arn:aws:s3:::b|arn:aws:s3:::b/k",
+		"C|Allow|Condition|aws:SecureTransport|true|",
+		"D|Allow||||",
+		"E|Deny||||",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if r := d.Reasons()[1]; r.Line != 5 || r.Col != 5 || r.Policy != "inline policy x of role app" {
+		t.Errorf("%+v", r)
+	}
+}
