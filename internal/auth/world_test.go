@@ -45,6 +45,7 @@ type world struct {
 	store   *memory.Store
 	assume  rolesFunc
 	handler *auth.Handler
+	bearer  string // of the agent on node 1
 	log     bytes.Buffer
 }
 
@@ -100,6 +101,7 @@ func newWorld(t testing.TB) *world {
 	live := func(audience string) *token.Live {
 		return &token.Live{Verifier: &token.Verifier{Issuer: issuerURL, Audience: audience, Keys: issuer.Keys}, Pods: pods}
 	}
+	w.bearer = "Bearer " + w.mint(t, agentOn1, podid.AudienceAuth)
 	w.assume = func(_ context.Context, p podid.Workload, a podid.Association) (roles.Session, error) {
 		return session(p, a), nil
 	}
@@ -140,7 +142,7 @@ func (w *world) mint(t testing.TB, p podid.Workload, audience string) string {
 func (w *world) ask(t testing.TB, body string, changes ...func(*http.Request)) *http.Response {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/clusters/lab/assume-role-for-pod-identity", strings.NewReader(body))
-	r.Header.Set("Authorization", "Bearer "+w.mint(t, agentOn1, podid.AudienceAuth))
+	r.Header.Set("Authorization", w.bearer)
 	for _, change := range changes {
 		change(r)
 	}
