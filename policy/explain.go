@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -162,12 +163,14 @@ func where(t Type, name string) string {
 
 // allow is the statement that would do, in JSON.
 func (d *Decision) allow(t Type) string {
-	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: d.req.Resource}
-	if t == Resource {
+	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: cmp.Or(d.req.Resource, "*")}
+	switch {
+	case t == Resource && d.findings.trust:
+		statement.Principal, statement.Resource = d.req.Principal.element(), ""
+	case t == Resource:
 		statement.Principal = d.req.Principal.element()
-		if d.findings.trust {
-			statement.Resource = ""
-		}
+	case t == ResourceControl:
+		statement.Principal = json.RawMessage(`"*"`)
 	}
 	text, err := marshal(statement, "", "")
 	if err != nil {

@@ -114,6 +114,7 @@ func (t *template) expand(c *context) (pattern, missing string) {
 		return t.pattern, ""
 	}
 	var b strings.Builder
+	b.Grow(len(t.source) + 32)
 	for i := range t.parts {
 		p := &t.parts[i]
 		if p.key.name == "" {
@@ -136,9 +137,26 @@ func (t *template) expand(c *context) (pattern, missing string) {
 
 // match reports whether the template, filled in, matches s.
 func (t *template) match(c *context, s string) (ok bool, missing string) {
+	if t.parts != nil && !begins(s, t.parts[0].text) {
+		return false, ""
+	}
 	pattern, missing := t.expand(c)
 	if missing != "" {
 		return false, missing
 	}
 	return glob(pattern, s), ""
+}
+
+// begins reports whether s begins with the pattern's text up to its first
+// wildcard: most resources of most statements fail here, without a copy.
+func begins(s, pattern string) bool {
+	for i := range len(pattern) {
+		switch {
+		case pattern[i] == star || pattern[i] == any1:
+			return true
+		case i == len(s) || s[i] != pattern[i]:
+			return false
+		}
+	}
+	return true
 }

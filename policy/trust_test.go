@@ -63,17 +63,6 @@ func TestThePodIdentityTrustPolicyAdmitsItsService(t *testing.T) {
 	}
 }
 
-func BenchmarkEvaluateTrust(b *testing.B) {
-	trust := mustParse(b, policy.Trust, "trust policy of role R", podIdentityTrust)
-	req, set := podIdentityRequest(), policy.Set{Resource: []*policy.Policy{trust}}
-	b.ReportAllocs()
-	for b.Loop() {
-		if !policy.Evaluate(req, set).Allowed {
-			b.Fatal("denied")
-		}
-	}
-}
-
 func TestARefusedTrustNamesTheMostUsefulCause(t *testing.T) {
 	statement := func(effect, principal, action, condition string) string {
 		return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":` + action + `,"Condition":` + condition + `}`
