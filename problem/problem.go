@@ -7,6 +7,7 @@ package problem
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code names a kind of problem: a slug that is stable across releases, labels
@@ -59,15 +60,15 @@ func (p *Problem) Error() string {
 	return string(p.Code) + ": " + p.Message() + " (" + p.Err.Error() + ")"
 }
 
-// Message is what may be shown to the workload: what, why and fix, without the
-// underlying error.
+// Message is what may be shown to the workload: what, why and fix in sentences,
+// without the underlying error.
 func (p *Problem) Message() string {
 	s := sentence(p.What)
 	if p.Why != "" {
 		s += " " + sentence(p.Why)
 	}
 	if p.Fix != "" {
-		s += " Fix: " + sentence(p.Fix)
+		s += " Fix: " + period(p.Fix)
 	}
 	return s
 }
@@ -94,12 +95,18 @@ func Is(err error, code Code) bool {
 	return errors.As(err, &p) && p.Code == code
 }
 
+// sentence starts a text with a capital, unless its first word is a name such as
+// sts:TagSession, and ends it with a full stop.
 func sentence(s string) string {
-	if s == "" {
-		return s
+	word, _, _ := strings.Cut(s, " ")
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz") == "" && s != "" {
+		s = strings.ToUpper(s[:1]) + s[1:]
 	}
-	switch s[len(s)-1] {
-	case '.', '!', '?', ':':
+	return period(s)
+}
+
+func period(s string) string {
+	if s == "" || strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") {
 		return s
 	}
 	return s + "."

@@ -10,7 +10,6 @@ import (
 	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
 
-	"charm.land/lipgloss/v2"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
@@ -150,7 +149,7 @@ func (d *demo) show(ctx context.Context, f failure) error {
 		if err == nil {
 			return fmt.Errorf("the application was not refused: %s", said)
 		}
-		d.printf("%s\n", indent(lipgloss.Wrap(strings.TrimSpace(said), 110, ""), "   "))
+		d.printf("%s\n", indent(wrap(said, 110), "   "))
 		for _, fact := range append([]string{string(f.code), "Fix:"}, f.says...) {
 			if !strings.Contains(said, fact) {
 				return fmt.Errorf("the application's error does not say %q", fact)

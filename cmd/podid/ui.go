@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/openpodidentity/podid/problem"
 
@@ -48,6 +49,26 @@ func (u *ui) table(headers []string, rows [][]string) {
 			return style
 		})
 	u.printf("%s\n", t)
+}
+
+// wrap breaks text at spaces alone: ARNs and names stay whole, to be copied.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+		case column+1+len(word) > width:
+			b.WriteByte('\n')
+			column = 0
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
 }
 
 // output is the -o flag of commands that print facts.

@@ -203,8 +203,8 @@ func TestAnEKSAuthClientThatIsNotOurs(t *testing.T) {
 		}
 		w.must(t, dir, "aws", "eks", "create-pod-identity-association", "--cluster-name", "local", "--namespace", "shop", "--service-account", "cart", "--role-arn", roleARN)
 		var grant struct {
-			AssumedRoleUser struct{ Arn string }                         `json:"assumedRoleUser"`
-			Credentials     struct{ SecretAccessKey, Expiration string } `json:"credentials"`
+			AssumedRoleUser struct{ Arn string }             `json:"assumedRoleUser"`
+			Credentials     struct{ SecretAccessKey string } `json:"credentials"`
 		}
 		decode(t, ask(token).text, &grant)
 		if !strings.Contains(grant.AssumedRoleUser.Arn, ":assumed-role/EKS-Pod-Identity-Role/eks-local-") || grant.Credentials.SecretAccessKey == "" {
