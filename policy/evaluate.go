@@ -101,10 +101,10 @@ func (s *Set) each(p *Principal, do func(*Policy, Type)) {
 			}
 		}
 	}
+	list(s.ResourceControl, ResourceControl)
 	if iam {
 		list(s.ServiceControl, ServiceControl)
 	}
-	list(s.ResourceControl, ResourceControl)
 	list(s.Resource, Resource)
 	if iam {
 		list(s.Identity, Identity)
@@ -190,6 +190,9 @@ func (d *Decision) lacks() (l lacks) {
 	}
 	resource := (f.trust || !sameAccount) && f.granted == unnamed
 	l.add(Resource, resource)
+	if resource && sameAccount && p.Kind == User {
+		return l // a resource policy that names the user is all it takes
+	}
 	// In one account a resource policy that names the role grants by itself; a
 	// trust policy that names nobody would do so too, once it did.
 	if !(sameAccount && (f.granted == namedRole || resource)) {
@@ -236,6 +239,27 @@ func (d *Decision) denier() string {
 		}
 	}
 	return ""
+}
+
+// Missing are the types of the policies that had to allow and did not, in the
+// order in which AWS checks; none if the request is allowed or explicitly denied.
+// A role's missing resource policy is Trust.
+func (d Decision) Missing() []Type {
+	if d.Allowed || d.Explicit {
+		return nil
+	}
+	var missing []Type
+	lacks := d.lacks()
+	for _, t := range checks {
+		switch {
+		case !lacks.has(t):
+		case t == Resource && d.findings.trust:
+			missing = append(missing, Trust)
+		default:
+			missing = append(missing, t)
+		}
+	}
+	return missing
 }
 
 // called is AWS's name of a type; the resource policy of a role is its trust policy.

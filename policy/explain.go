@@ -37,9 +37,39 @@ func (d *Decision) explainDeny(b *strings.Builder) {
 	for _, r := range d.Reasons() {
 		if r.Applied && r.Effect == "Deny" {
 			fmt.Fprintf(b, "%s denies it explicitly, and a Deny beats every Allow.\n", capital(r.Statement()))
-			fmt.Fprintf(b, "To allow it: remove that statement, or narrow it so that it no longer covers this request.\n")
 		}
 	}
+	fmt.Fprintf(b, "To allow it: %s.\n", d.Fix())
+}
+
+// Fix is the smallest change to the policies that would allow the request, as a
+// clause in the imperative; empty if it is allowed.
+func (d Decision) Fix() string {
+	var changes []string
+	if d.Explicit {
+		for _, r := range d.Reasons() {
+			if r.Applied && r.Effect == "Deny" {
+				changes = append(changes, "remove "+r.short()+", or narrow it so that it no longer covers this request")
+			}
+		}
+	}
+	for _, t := range d.Missing() {
+		changes = append(changes, d.change(t, d.nearest(t)))
+	}
+	return strings.Join(changes, "; and ")
+}
+
+// change is the smallest change to policies of type t: to the nearest statement,
+// or a statement of its own.
+func (d *Decision) change(t Type, near []Reason) string {
+	if near == nil {
+		return "add a statement such as " + d.allow(t) + where(t)
+	}
+	changes := make([]string, len(near))
+	for i, r := range near {
+		changes[i] = r.Remedy(&d.req)
+	}
+	return strings.Join(changes, ", and ")
 }
 
 func (d *Decision) explainAllow(b *strings.Builder) {
@@ -54,23 +84,17 @@ func (d *Decision) explainAllow(b *strings.Builder) {
 }
 
 func (d *Decision) explainLacks(b *strings.Builder) {
-	lacks := d.lacks()
-	for _, t := range checks {
-		if !lacks.has(t) {
-			continue
-		}
-		fmt.Fprintf(b, "No %s allows it%s.\n", d.called(t), d.role(t))
+	for _, t := range d.Missing() {
 		near := d.nearest(t)
-		if near == nil {
-			fmt.Fprintf(b, "To allow it: add a statement such as %s%s.\n", d.allow(t), where(t, d.called(t)))
-			continue
+		fmt.Fprintf(b, "No %s allows it%s.\n", t, d.role(t))
+		if near != nil {
+			mismatches := make([]string, len(near))
+			for i, r := range near {
+				mismatches[i] = r.Mismatch()
+			}
+			fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
 		}
-		mismatches, changes := make([]string, len(near)), make([]string, len(near))
-		for i, r := range near {
-			mismatches[i], changes[i] = r.Mismatch(), r.Remedy(&d.req)
-		}
-		fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
-		fmt.Fprintf(b, "To allow it: %s.\n", strings.Join(changes, ", and "))
+		fmt.Fprintf(b, "To allow it: %s.\n", d.change(t, near))
 	}
 }
 
@@ -84,7 +108,7 @@ func (d *Decision) role(t Type) string {
 		return "; the trust policy names the account only, so that the caller's own policies must allow it as well"
 	case d.req.Principal.inIAM() && !sameAccount:
 		return "; the resource is in account " + d.req.ResourceAccount + ", and across accounts both sides must allow"
-	case t == Resource && d.findings.trust:
+	case t == Trust:
 		return "; a role is assumed only by whom its trust policy allows"
 	}
 	return ""
@@ -96,6 +120,9 @@ func (d *Decision) nearest(t Type) (best []Reason) {
 	const near = 2
 	c := context{req: &d.req, bounded: d.set.Boundary != nil}
 	d.set.each(&d.req.Principal, func(p *Policy, of Type) {
+		if of == Resource {
+			of = p.Type
+		}
 		if of != t {
 			return
 		}
@@ -153,19 +180,18 @@ func later(a, b Reason) bool {
 	return slices.Index(order, a.Clause) > slices.Index(order, b.Clause)
 }
 
-func where(t Type, name string) string {
-	switch t {
-	case Boundary, Session, ServiceControl, ResourceControl, Resource:
-		return " to the " + name
+func where(t Type) string {
+	if t == Identity {
+		return " to a policy of the caller"
 	}
-	return " to a policy of the caller"
+	return " to the " + t.String()
 }
 
 // allow is the statement that would do, in JSON.
 func (d *Decision) allow(t Type) string {
 	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: cmp.Or(d.req.Resource, "*")}
 	switch {
-	case t == Resource && d.findings.trust:
+	case t == Trust:
 		statement.Principal, statement.Resource = d.req.Principal.element(), ""
 	case t == Resource:
 		statement.Principal = d.req.Principal.element()
@@ -201,11 +227,11 @@ func (r Reason) Statement() string {
 	if r.Sid != "" {
 		sid = fmt.Sprintf("Sid %q, ", r.Sid)
 	}
-	name := r.Policy
-	if name == "" {
-		name = "the " + r.Type.String()
-	}
-	return fmt.Sprintf("statement %d (%sline %d, column %d) of %s", r.Index+1, sid, r.Line, r.Col, name)
+	return fmt.Sprintf("statement %d (%sline %d, column %d) of %s", r.Index+1, sid, r.Line, r.Col, cmp.Or(r.Policy, "the "+r.Type.String()))
+}
+
+func (r Reason) short() string {
+	return fmt.Sprintf("statement %d of %s", r.Index+1, cmp.Or(r.Policy, "the "+r.Type.String()))
 }
 
 // Mismatch is the clause that failed, with what it wants and what was found:
@@ -237,7 +263,7 @@ var sourceKeys = map[string]bool{
 // Remedy is the smallest change that makes the failed clause match req. It is
 // empty for a statement that applied.
 func (r Reason) Remedy(req *Request) string {
-	place := fmt.Sprintf("statement %d", r.Index+1)
+	place := r.short()
 	switch r.Clause {
 	case "":
 		return ""

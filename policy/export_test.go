@@ -9,19 +9,12 @@ func Operators() []string {
 	return names
 }
 
-// Missing are the statements that an explained denial would add, by the type of
-// the policy to add them to.
-func Missing(d Decision) map[Type]string {
+// Additions are the statements that an explained denial would add, by the type
+// of the policy to add them to.
+func Additions(d Decision) map[Type]string {
 	m := make(map[Type]string)
-	lacks := d.lacks()
-	for _, t := range checks {
-		if lacks.has(t) {
-			kind := t
-			if t == Resource && d.findings.trust {
-				kind = Trust
-			}
-			m[kind] = d.allow(t)
-		}
+	for _, t := range d.Missing() {
+		m[t] = d.allow(t)
 	}
 	return m
 }

@@ -106,6 +106,9 @@ type Request struct {
 // Set is every policy that applies to a request. Boundary, Session,
 // ServiceControl and ResourceControl are absent when nil; a non-nil empty one
 // allows nothing.
+//
+// ServiceControl and ResourceControl are those of one level of an organization;
+// AWS demands an Allow at every level, from the root to the account.
 type Set struct {
 	Identity        []*Policy
 	Resource        []*Policy // resource policies, or the trust policy

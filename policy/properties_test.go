@@ -229,14 +229,14 @@ func consistent(t interface{ Fatalf(string, ...any) }, req policy.Request, set p
 		t.Fatalf("allowed by nobody: %+v", req)
 	case d.Allowed != (d.Because(req) == ""):
 		t.Fatalf("allowed %v because %q", d.Allowed, d.Because(req))
-	case d.Explain() == "":
-		t.Fatalf("no words")
+	case d.Explain() == "", d.Allowed != (d.Fix() == ""):
+		t.Fatalf("allowed %v, fix %q, %s", d.Allowed, d.Fix(), d.Explain())
 	}
 	if d.Allowed || d.Explicit {
 		return
 	}
 	// The statements that the explanation would add do allow the request.
-	for kind, statement := range policy.Missing(d) {
+	for kind, statement := range policy.Additions(d) {
 		p, err := policy.Parse(kind, "added", []byte(`{"Version":"2012-10-17","Statement":`+statement+`}`))
 		if err != nil {
 			t.Fatalf("%s: %v", statement, err)
