@@ -1,5 +1,11 @@
 package policy
 
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
 // quantifier says how an operator treats a key with several values.
 type quantifier int
 
@@ -101,4 +107,75 @@ func (k *condition) wanted() []string {
 		out[i] = k.values[i].source
 	}
 	return out
+}
+
+func (c *compiler) conditions(n *node) ([]condition, error) {
+	if n.kind != objectNode {
+		return nil, c.failNode(n, "a condition is not "+n.kind.String(), "an object of operators")
+	}
+	var list []condition
+	seen := make(map[string]bool)
+	for _, m := range n.members {
+		k, ok := parseOperator(m.key)
+		if !ok {
+			return nil, c.fail(m.start, m.value.path, "there is no condition operator "+strconv.Quote(m.key), "an operator such as StringEquals, StringLike, ArnLike, ForAnyValue:StringEquals or StringEqualsIfExists")
+		}
+		if m.value.kind != objectNode {
+			return nil, c.failNode(m.value, m.key+" is not followed by "+m.value.kind.String(), `an object of condition keys: {"aws:RequestTag/team": "blue"}`)
+		}
+		for _, km := range m.value.members {
+			if km.key == "" || !strings.Contains(km.key, ":") {
+				return nil, c.fail(km.start, km.value.path, strconv.Quote(km.key)+" is not a condition key", "SERVICE:KEY, such as aws:RequestTag/team")
+			}
+			one := k
+			one.key = newContextKey(km.key)
+			if id := one.label + " " + one.key.lower; seen[id] {
+				return nil, c.fail(km.start, km.value.path, "the key appears twice under one operator in different spellings", "each key once")
+			} else {
+				seen[id] = true
+			}
+			var err error
+			if one.values, err = c.operands(one.operator, km.value); err != nil {
+				return nil, err
+			}
+			list = append(list, one)
+		}
+	}
+	return list, nil
+}
+
+// parseOperator reads [ForAllValues:|ForAnyValue:]Operator[IfExists].
+func parseOperator(s string) (k condition, ok bool) {
+	name := asciiLower(s)
+	prefix, suffix := "", ""
+	if rest, cut := strings.CutPrefix(name, "forallvalues:"); cut {
+		k.quantifier, name, prefix = forAllValues, rest, "ForAllValues:"
+	} else if rest, cut := strings.CutPrefix(name, "foranyvalue:"); cut {
+		k.quantifier, name, prefix = forAnyValue, rest, "ForAnyValue:"
+	}
+	if rest, cut := strings.CutSuffix(name, "ifexists"); cut {
+		k.ifExists, name, suffix = true, rest, "IfExists"
+	}
+	k.operator, ok = operators[name]
+	if k.kind == null && (prefix != "" || suffix != "") {
+		return k, false // Null tests presence itself
+	}
+	k.label = prefix + k.name + suffix
+	return k, ok
+}
+
+func (c *compiler) operands(o operator, n *node) ([]operand, error) {
+	values, err := c.list(n, true)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]operand, 0, len(values))
+	for _, v := range values {
+		one, problem, expected := compileOperand(o, v.text, c.variables())
+		if problem != "" {
+			return nil, c.failNode(v, fmt.Sprintf("%q: %s", v.text, problem), expected)
+		}
+		list = append(list, one)
+	}
+	return list, nil
 }

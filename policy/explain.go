@@ -214,7 +214,7 @@ func (p *Principal) element() json.RawMessage {
 	case Federated:
 		v = map[string]string{"Federated": p.ARN}
 	case Root, User, AssumedRole:
-		v = map[string]string{"AWS": p.identityARN()}
+		v = map[string]string{"AWS": cmp.Or(p.identityARN(), p.ARN)}
 	}
 	text, _ := json.Marshal(v) // strings and maps of strings always marshal
 	return text
@@ -288,12 +288,12 @@ func (r Reason) remedyCondition(req *Request, place string) string {
 		return "remove " + place + ": the key exists only when an AWS service calls, so with this principal the condition never holds"
 	case r.Found == nil:
 		return fmt.Sprintf("make the request carry %s, or remove %s", r.Key, place)
-	case len(r.Found) > 1 && !strings.HasPrefix(r.Operator, "For"):
-		return fmt.Sprintf("write ForAnyValue:%s or ForAllValues:%s in %s: the key has several values, which the plain operator never matches", r.Operator, r.Operator, place)
+	case (len(r.Found) > 1 || newContextKey(r.Key).multivalued) && !strings.HasPrefix(r.Operator, "For"):
+		return fmt.Sprintf("write ForAnyValue:%s or ForAllValues:%s in %s: the key holds a list, which the plain operator never matches", r.Operator, r.Operator, place)
 	case strings.Contains(r.Operator, "Not"):
 		return fmt.Sprintf("take what matches %s out of %s", quoted(r.Found, "and"), place)
-	case strings.HasPrefix(r.Operator, "Null"), strings.HasPrefix(r.Operator, "Bool"):
-		return "change the request, or remove " + place
+	case !strings.Contains(r.Operator, "String") && !strings.Contains(r.Operator, "Arn"):
+		return "change the request's " + r.Key + ", or " + place
 	}
 	return fmt.Sprintf("make the request's %s %s, or add %s to %s", r.Key, quoted(r.Wanted, "or"), quoted(r.Found, "and"), place)
 }

@@ -63,6 +63,14 @@ func TestThePodIdentityTrustPolicyAdmitsItsService(t *testing.T) {
 	}
 }
 
+func TestTheTrustDecisionAllocatesLittle(t *testing.T) {
+	trust := mustParse(t, policy.Trust, "trust policy of role R", podIdentityTrust)
+	req, set := podIdentityRequest(), policy.Set{Resource: []*policy.Policy{trust}}
+	if n := testing.AllocsPerRun(100, func() { policy.Evaluate(req, set) }); n > 10 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestARefusedTrustNamesTheMostUsefulCause(t *testing.T) {
 	statement := func(effect, principal, action, condition string) string {
 		return `{"Effect":"` + effect + `","Principal":` + principal + `,"Action":` + action + `,"Condition":` + condition + `}`
