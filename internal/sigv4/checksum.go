@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -87,55 +88,38 @@ func (ds *digests) read(r *http.Request, c *claim, trailer bool) *Error {
 	return nil
 }
 
-// checksumOf is the checksum that a header gives, or a parameter of a presigned
-// URL; nil if there is none.
+// checksumOf is the checksum that a header gives; nil if there is none. One in
+// the query of a presigned URL says nothing: SDKs put there that of the empty body
+// they had when they signed, and S3 ignores it
+// (https://github.com/aws/aws-sdk-go-v2/issues/2610).
 func checksumOf(r *http.Request, c *claim) (*digest, *Error) {
 	// The checksum of a CompleteMultipartUpload is the object's, not the body's.
 	if r.Method == http.MethodPost && c.has("uploadId") {
 		return nil, nil
 	}
 	var found *digest
-	add := func(name, value string) *Error {
-		d, fault := newChecksum(c, name)
-		if fault != nil || d == nil {
-			return fault
-		}
-		if found != nil {
-			return c.refuse(invalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
-		}
-		found = d
-		if !d.set(value) {
-			return c.refuse(invalidRequest, "Value for "+d.header+" header is invalid.")
-		}
-		return nil
-	}
 	for name, values := range r.Header {
 		if !strings.HasPrefix(name, "X-Amz-Checksum-") {
 			continue
 		}
-		for _, value := range values {
-			if fault := add(strings.ToLower(name), value); fault != nil {
-				return nil, fault
-			}
+		d, fault := newChecksum(c, strings.ToLower(name))
+		switch {
+		case fault != nil:
+			return nil, fault
+		case d == nil:
+			continue
+		case found != nil:
+			return nil, c.refuse(invalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+		case len(values) != 1 || !d.set(values[0]):
+			return nil, c.refuse(invalidRequest, "Value for "+d.header+" header is invalid.")
 		}
-	}
-	if c.presigned {
-		for _, p := range c.query {
-			if fault := add(strings.ToLower(p.name), p.value); fault != nil {
-				return nil, fault
-			}
-		}
+		found = d
 	}
 	return found, nil
 }
 
 func (c *claim) has(name string) bool {
-	for _, p := range c.query {
-		if p.name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.query, func(p parameter) bool { return p.name == name })
 }
 
 // newChecksum is nil for a header that is not one of S3's checksums.

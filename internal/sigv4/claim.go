@@ -50,9 +50,10 @@ func parseClaim(r *http.Request) (*claim, *Error) {
 	c.presigned = slices.ContainsFunc(query, func(p parameter) bool {
 		return p.name == "X-Amz-Algorithm" || p.name == "X-Amz-Credential" || p.name == "X-Amz-Signature"
 	})
+	c.guess(c.parameter("X-Amz-Credential"))
 	switch {
 	case len(authorization) > 1 || len(authorization) == 1 && c.presigned:
-		return c, c.refuse(invalidRequest, "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified")
+		return c, c.refuse(invalidArgument, "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter or the Authorization header should be specified")
 	case c.presigned:
 		return c, c.fromQuery(r)
 	case len(authorization) == 0:
@@ -105,7 +106,6 @@ func (c *claim) fromHeader(r *http.Request, authorization string) *Error {
 
 func (c *claim) fromQuery(r *http.Request) *Error {
 	fields := map[string]string{}
-	c.guess(c.parameter("X-Amz-Credential"))
 	for _, p := range c.query {
 		switch p.name {
 		case "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature", "X-Amz-Security-Token":

@@ -48,6 +48,7 @@ const (
 	chunkSize      // a chunk is too small or too big
 	malformedTrailer
 	invalidRequest
+	invalidArgument
 	noLength
 	tooLarge
 	unavailable
@@ -91,6 +92,7 @@ var common = [...]term{
 	chunkSize:        {http.StatusForbidden, "InvalidChunkSizeError", ""},
 	malformedTrailer: {http.StatusBadRequest, "MalformedTrailerError", ""},
 	invalidRequest:   {http.StatusBadRequest, "MalformedHttpRequest", ""},
+	invalidArgument:  {http.StatusBadRequest, "MalformedHttpRequest", ""},
 	noLength:         {http.StatusLengthRequired, "MissingContentLength", ""},
 	tooLarge:         {http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The request body is larger than 1048576 bytes."},
 	unavailable:      {http.StatusServiceUnavailable, "ServiceUnavailable", "The request has failed due to a temporary failure of the server."},
@@ -100,24 +102,25 @@ var common = [...]term{
 //
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 var inS3 = map[kind]term{
-	missing:        {http.StatusForbidden, "AccessDenied", "Access Denied"},
-	malformed:      {http.StatusBadRequest, "AuthorizationHeaderMalformed", ""},
-	malformedQuery: {http.StatusBadRequest, "AuthorizationQueryParametersError", ""},
-	unknownKey:     {http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."},
-	invalidToken:   {http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid."},
-	expiredToken:   {http.StatusBadRequest, "ExpiredToken", "The provided token has expired."},
-	mismatch:       {http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method."},
-	stale:          {http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."},
-	early:          {http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."},
-	presignStale:   {http.StatusForbidden, "AccessDenied", "Request has expired"},
-	presignEarly:   {http.StatusForbidden, "AccessDenied", "Request is not valid yet"},
-	unsigned:       {http.StatusForbidden, "AccessDenied", ""},
-	payloadHash:    {http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."},
-	incompleteBody: {http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"},
-	invalidRequest: {http.StatusBadRequest, "InvalidRequest", ""},
-	noLength:       {http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."},
-	tooLarge:       {http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"},
-	unavailable:    {http.StatusServiceUnavailable, "ServiceUnavailable", "Service is unable to handle request."},
+	missing:         {http.StatusForbidden, "AccessDenied", "Access Denied"},
+	malformed:       {http.StatusBadRequest, "AuthorizationHeaderMalformed", ""},
+	malformedQuery:  {http.StatusBadRequest, "AuthorizationQueryParametersError", ""},
+	unknownKey:      {http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."},
+	invalidToken:    {http.StatusBadRequest, "InvalidToken", "The provided token is malformed or otherwise invalid."},
+	expiredToken:    {http.StatusBadRequest, "ExpiredToken", "The provided token has expired."},
+	mismatch:        {http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method."},
+	stale:           {http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."},
+	early:           {http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."},
+	presignStale:    {http.StatusForbidden, "AccessDenied", "Request has expired"},
+	presignEarly:    {http.StatusForbidden, "AccessDenied", "Request is not valid yet"},
+	unsigned:        {http.StatusForbidden, "AccessDenied", ""},
+	payloadHash:     {http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."},
+	incompleteBody:  {http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"},
+	invalidRequest:  {http.StatusBadRequest, "InvalidRequest", ""},
+	invalidArgument: {http.StatusBadRequest, "InvalidArgument", ""},
+	noLength:        {http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."},
+	tooLarge:        {http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"},
+	unavailable:     {http.StatusServiceUnavailable, "ServiceUnavailable", "Service is unable to handle request."},
 }
 
 // inJSON are the names of the services that speak REST-JSON.

@@ -82,7 +82,7 @@ func objectPayload(r *http.Request, c *claim, declared string) (*payload, *Error
 	default:
 		sum, err := hex.DecodeString(declared)
 		if err != nil || len(sum) != 32 {
-			return nil, c.refuse(invalidRequest, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.")
+			return nil, c.refuse(invalidArgument, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.")
 		}
 		p.digests = append(p.digests, contentHash(sum))
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -89,7 +91,7 @@ func TestPayloadsThatAreNotWhatTheySayAreRefused(t *testing.T) {
 		"xxhash":               {put("", "hello", map[string]string{"X-Amz-Checksum-Xxhash3": "AAAA"}).sign(t), "NotImplemented"},
 		"Content-MD5":          {put("", "hello", map[string]string{"Content-Md5": "XUFAKrxLKna5cZ2REBfFkw=="}).sign(t), "BadDigest"},
 		"Content-MD5 not one":  {put("", "hello", map[string]string{"Content-Md5": "hello"}).sign(t), "InvalidDigest"},
-		"unknown mode":         {put("SIGNED", "hello", nil).sign(t), "InvalidRequest"},
+		"unknown mode":         {put("SIGNED", "hello", nil).sign(t), "InvalidArgument"},
 		"version 4A":           {put("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "hello", nil).sign(t), "NotImplemented"},
 		"too long":             {strings.Replace(put(unsignedPayload, "hello", nil).sign(t), "Content-Length: 5", "Content-Length: 5368709121", 1), "EntityTooLarge"},
 		"cut off":              {strings.TrimSuffix(put(unsignedPayload, "hello", nil).sign(t), "o"), "IncompleteBody"},
@@ -304,5 +306,58 @@ func TestASignedHeaderMustBeThere(t *testing.T) {
 	_, err := open(t, strings.Replace(text, "If-Match: \r\n", "", 1))
 	if !is(err, "SignatureDoesNotMatch") || !strings.Contains(text, "If-Match: \r\n") {
 		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+func TestAChecksumInAPresignedURLSaysNothing(t *testing.T) {
+	text := unsignedRequest{method: "PUT", target: "/b/k?x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32", service: "s3", presign: true, mode: unsignedPayload, body: "hello"}.sign(t)
+	r, err := open(t, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(r.Body)
+	if algorithm, _ := Checksum(r); err != nil || string(body) != "hello" || algorithm != "" {
+		t.Errorf("%q, %v, checksum %s", body, err, algorithm)
+	}
+}
+
+func TestARefusedClientIsNotAskedForItsBody(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &Verifier{Now: func() time.Time { return signedAt }, Lookup: lookup("")}
+		_, err := v.Verify(r)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+		}
+		if e, ok := errors.AsType[*Error](err); ok {
+			w.WriteHeader(e.Status)
+		}
+	}))
+	defer server.Close()
+	for _, mode := range []string{"", streamSigned, streamUnsignedTrailer} {
+		text := put(mode, "hello", nil).sign(t)
+		head, body, _ := strings.Cut(text, "\r\n\r\n")
+		head += "\r\nExpect: 100-continue\r\n\r\n"
+		for head, want := range map[string][]string{
+			head: {"HTTP/1.1 100 Continue", "HTTP/1.1 200 OK"},
+			strings.Replace(head, "PUT /b/k", "PUT /b/l", 1): {"HTTP/1.1 403 Forbidden"},
+		} {
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			answer := bufio.NewReader(conn)
+			io.WriteString(conn, head)
+			for i, line := range want {
+				got, err := answer.ReadString('\n')
+				if strings.TrimSpace(got) != line {
+					t.Fatalf("%s: answer %d is %q, %v; want %q", mode, i, got, err, line)
+				}
+				if i == 0 && len(want) == 2 {
+					answer.ReadString('\n') // the empty line
+					io.WriteString(conn, body)
+				}
+			}
+		}
 	}
 }

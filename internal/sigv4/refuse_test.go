@@ -203,7 +203,7 @@ func TestPresignedURLsExpire(t *testing.T) {
 	} {
 		wantError(t, c.name, verifyAt(t, c.text, signedAt, ""), 400, "AuthorizationQueryParametersError", c.message)
 	}
-	wantError(t, "both forms", verifyAt(t, strings.Replace(s3, "\r\n", "\r\nAuthorization: x\r\n", 1), signedAt, ""), 400, "MalformedHttpRequest", "Only one auth mechanism")
+	wantError(t, "both forms", verifyAt(t, strings.Replace(s3, "\r\n", "\r\nAuthorization: x\r\n", 1), signedAt, ""), 400, "InvalidArgument", "Only one auth mechanism")
 	wantError(t, "longer", verifyAt(t, strings.ReplaceAll(s3, "X-Amz-Expires=600", "X-Amz-Expires=700"), signedAt, ""), 403, "SignatureDoesNotMatch", "")
 	chunked := strings.Replace(s3, "\r\n", "\r\nX-Amz-Content-Sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n", 1)
 	wantError(t, "chunked", verifyAt(t, chunked, signedAt, ""), 403, "AccessDenied", "not signed")
