@@ -1,7 +1,9 @@
 package localaws
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -96,7 +98,7 @@ func (a *AWS) refuseUnsignedQuery(w http.ResponseWriter, r *http.Request, servic
 	if err == nil {
 		err = awswire.Errorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
-	refuse(w, r, service, err)
+	refuse(w, r, cmp.Or(service, serviceSTS), err)
 }
 
 // serviceOfHost reads a service from names such as sts.us-east-1.amazonaws.com,
@@ -230,12 +232,18 @@ func refuse(w http.ResponseWriter, r *http.Request, service string, err error) {
 	}
 }
 
-// jsonError gives an error the name that REST-JSON services use.
+// jsonError gives an error the name that REST-JSON services use, and repeats it
+// where clients of services that speak AWS JSON (DynamoDB, SQS) look for it.
 func jsonError(err error) error {
 	e := *awswire.AsError(err)
 	if !strings.HasSuffix(e.Code, "Exception") {
 		e.Code += "Exception"
 	}
+	e.Extra = maps.Clone(e.Extra)
+	if e.Extra == nil {
+		e.Extra = map[string]string{}
+	}
+	e.Extra["__type"] = e.Code
 	return &e
 }
 

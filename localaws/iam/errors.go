@@ -1,10 +1,12 @@
 package iam
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/openpodidentity/podid/internal/awswire"
+	"github.com/openpodidentity/podid/policy"
 )
 
 // Quotas of an account, AWS's defaults.
@@ -65,13 +67,32 @@ func malformed(format string, args ...any) error {
 // malformedPolicy words a parser's complaint: AWS's sentence, and then, since
 // the local AWS is a teacher, where and what.
 func malformedPolicy(err error) error {
-	return &awswire.Error{Status: http.StatusBadRequest, Code: "MalformedPolicyDocument",
-		Message: "Syntax errors in policy. " + sentence(err.Error()), Err: err}
+	message := "Syntax errors in policy."
+	if e, ok := errors.AsType[*policy.SyntaxError](err); ok {
+		where := *e
+		where.Policy = "" // the caller knows which one they sent
+		message = syntaxError(e) + " At " + clip(where.Error())
+	}
+	return &awswire.Error{Status: http.StatusBadRequest, Code: "MalformedPolicyDocument", Message: message, Err: err}
 }
 
-func sentence(s string) string {
-	if s == "" || strings.HasSuffix(s, ".") {
-		return s
+// syntaxError is AWS's sentence for a mistake.
+func syntaxError(e *policy.SyntaxError) string {
+	switch {
+	case e.Expected == "valid JSON":
+		return "This policy contains invalid Json."
+	case strings.HasSuffix(e.Problem, " has no Resource"):
+		return "Has prohibited field Resource."
+	case strings.HasSuffix(e.Problem, " has no Principal"):
+		return "Policy document should not specify a principal."
+	}
+	return "Syntax errors in policy."
+}
+
+// clip keeps what a caller sent from filling an answer.
+func clip(s string) string {
+	if len(s) > 500 {
+		return strings.ToValidUTF8(s[:500], "") + "…"
 	}
 	return s + "."
 }

@@ -122,7 +122,7 @@ func (s *State) unseal(token string) (session, error) {
 	if len(token) > maxToken {
 		return session{}, ErrToken
 	}
-	sealed, err := base64.StdEncoding.DecodeString(token)
+	sealed, err := base64.StdEncoding.Strict().DecodeString(token)
 	head := 1 + s.aead.NonceSize()
 	if err != nil || len(sealed) < head || sealed[0] != tokenVersion {
 		return session{}, ErrToken
