@@ -70,17 +70,17 @@ func ValidateClientToken(token string) error {
 func validateNames(namespace, account string) error {
 	switch {
 	case namespace == "":
-		return invalid("namespace is missing")
+		return invalid("the namespace is missing")
 	case len(namespace) > 63:
-		return invalid("namespace is %d characters long, more than 63", len(namespace))
+		return invalid("the namespace is %d characters long, more than 63", len(namespace))
 	case !namespaceName.MatchString(namespace):
-		return invalid("namespace %q does not match the pattern %s", namespace, namespaceName)
+		return invalid("the namespace %q does not match the pattern %s", namespace, namespaceName)
 	case account == "":
-		return invalid("serviceAccount is missing")
+		return invalid("the serviceAccount is missing")
 	case len(account) > 253:
-		return invalid("serviceAccount is %d characters long, more than 253", len(account))
+		return invalid("the serviceAccount is %d characters long, more than 253", len(account))
 	case !accountName.MatchString(account):
-		return invalid("serviceAccount %q does not match the pattern %s", account, accountName)
+		return invalid("the serviceAccount %q does not match the pattern %s", account, accountName)
 	}
 	return nil
 }
@@ -97,17 +97,17 @@ func validatePolicy(a podid.Association) error {
 	}
 	switch n := utf8.RuneCountInString(a.Policy); {
 	case n > MaxPolicy:
-		return refuse("policy is %d characters long, more than %d", n, MaxPolicy)
+		return refuse("the policy is %d characters long, more than %d", n, MaxPolicy)
 	case !a.DisableSessionTags:
-		return refuse("policy is set and disableSessionTags is not").
+		return refuse("the policy is set and disableSessionTags is not").
 			Fixed("set disableSessionTags to true together with policy")
 	case !policyText.MatchString(a.Policy):
-		return refuse("policy has characters that STS does not take: only tab, line breaks and U+0020 to U+00FF")
+		return refuse("the policy has characters that STS does not take: only tab, line breaks and U+0020 to U+00FF")
 	case !isObject(a.Policy):
-		return refuse("policy is not a JSON object")
+		return refuse("the policy is not a JSON object")
 	}
 	if _, err := policy.Parse(policy.Session, "session policy", []byte(a.Policy)); err != nil {
-		return refuse("policy is not an IAM policy: %v", err)
+		return refuse("the policy is not an IAM policy: %v", err)
 	}
 	return nil
 }

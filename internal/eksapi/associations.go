@@ -146,10 +146,10 @@ func update(c *call) (any, error) {
 	case err != nil:
 		return nil, err
 	case fixed != nil:
-		return nil, problem.New(problem.RequestInvalid, "namespace and serviceAccount of an association cannot be changed").
+		return nil, problem.New(problem.RequestInvalid, "the namespace and serviceAccount of an association cannot be changed").
 			Fixed("delete the association and create another")
 	case role == nil && target == nil && document == nil && disable == nil:
-		return nil, problem.New(problem.RequestInvalid, "nothing to update: give roleArn, targetRoleArn, disableSessionTags or policy")
+		return nil, problem.New(problem.RequestInvalid, "there is nothing to update: give roleArn, targetRoleArn, disableSessionTags or policy")
 	}
 	if token != nil {
 		// An update is idempotent by itself; the token is checked and has no effect.

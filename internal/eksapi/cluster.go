@@ -9,7 +9,8 @@ import (
 )
 
 // About is what podid may know of the cluster besides its name. What is zero is
-// left out of DescribeCluster's answer, never invented.
+// left out of DescribeCluster's answer, never invented; but for CreatedAt, which
+// is then 1970: Terraform's aws_eks_cluster crashes where it is missing.
 type About struct {
 	Version   string // Kubernetes, major.minor
 	Endpoint  string // URL of the API server
@@ -23,7 +24,7 @@ type clusterDocument struct {
 	ARN       string               `json:"arn"`
 	Status    string               `json:"status"`
 	Tags      map[string]string    `json:"tags"`
-	CreatedAt float64              `json:"createdAt,omitempty"`
+	CreatedAt float64              `json:"createdAt"`
 	Version   string               `json:"version,omitempty"`
 	Endpoint  string               `json:"endpoint,omitempty"`
 	Authority *certificateDocument `json:"certificateAuthority,omitempty"`

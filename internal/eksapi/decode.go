@@ -26,7 +26,7 @@ func decode(body []byte, fields map[string]any) error {
 				Fixed("leave the field out; docs/components/eksapi.md lists those that exist")
 		}
 		if err := json.Unmarshal(object[name], field); err != nil {
-			return problem.New(problem.RequestInvalid, "%s is not %s", name, kind(field)).From(err)
+			return problem.New(problem.RequestInvalid, "the field %s is not %s", name, kind(field)).From(err)
 		}
 	}
 	return nil

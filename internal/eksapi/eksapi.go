@@ -74,12 +74,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Log == nil {
 		return
 	}
+	attrs := []slog.Attr{slog.String("operation", name), slog.Int("status", status),
+		slog.String("requestId", id), slog.Duration("took", time.Since(start))}
 	level := slog.LevelInfo
-	if status >= 500 && status != http.StatusNotImplemented {
-		level = slog.LevelError
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+		if status >= 500 && status != http.StatusNotImplemented {
+			level = slog.LevelError
+		}
 	}
-	h.Log.LogAttrs(r.Context(), level, "eks request", slog.String("operation", name), slog.Int("status", status),
-		slog.String("requestId", id), slog.Duration("took", time.Since(start)), slog.Any("error", err))
+	h.Log.LogAttrs(r.Context(), level, "eks request", attrs...)
 }
 
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (name string, reply any, err error) {

@@ -292,7 +292,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"a policy and tags", "POST", associations, `{` + ok + `,"policy":"{}"}`, "InvalidParameterException", "disableSessionTags"},
 		{"a reserved tag", "POST", associations, `{` + ok + `,"tags":{"aws:x":"y"}}`, "InvalidParameterException", "reserved"},
 		{"too much", "POST", associations, `{"namespace":"` + strings.Repeat("x", 70_000) + `"}`, "InvalidParameterException", "larger than 65536"},
-		{"nothing to update", "POST", associations + "/" + id, "{}", "InvalidParameterException", "nothing to update"},
+		{"nothing to update", "POST", associations + "/" + id, "{}", "InvalidParameterException", "There is nothing to update"},
 		{"a namespace in an update", "POST", associations + "/" + id, `{"namespace":"x"}`, "InvalidParameterException", "cannot be changed"},
 		{"no role in an update", "POST", associations + "/" + id, `{"roleArn":""}`, "InvalidParameterException", "roleArn"},
 		{"a user in an update", "POST", associations + "/" + id, `{"targetRoleArn":"arn:aws:iam::111122223333:user/x"}`, "InvalidParameterException", "targetRoleArn"},
@@ -300,7 +300,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"a bad query", "GET", associations + "?namespace=%zz", "", "InvalidParameterException", "badly encoded"},
 		{"a cluster list's token", "GET", "/clusters?nextToken=x", "", "InvalidParameterException", "nextToken"},
 		{"tags of nothing", "GET", "/tags/x", "", "BadRequestException", "not the ARN"},
-		{"tags of another cluster's association", "GET", "/tags/arn:aws:eks:eu-central-1:111122223333:podidentityassociation%2Fother%2Fa-00000000000000000", "", "NotFoundException", "there is no resource"},
+		{"tags of another cluster's association", "GET", "/tags/arn:aws:eks:eu-central-1:111122223333:podidentityassociation%2Fother%2Fa-00000000000000000", "", "NotFoundException", "There is no resource"},
 		{"tags of no association", "POST", "/tags/arn:aws:eks:eu-central-1:111122223333:podidentityassociation%2Flab_1%2Fa-00000000000000000", `{"tags":{"a":"b"}}`, "NotFoundException", "a-00000000000000000"},
 		{"no tags", "POST", "/tags/" + clusterARN, "{}", "BadRequestException", "tags is missing"},
 		{"no tag keys", "DELETE", "/tags/" + clusterARN, "", "BadRequestException", "tagKeys"},
@@ -402,7 +402,7 @@ func TestARoleIsPassedAndChecked(t *testing.T) {
 	checks[otherRole] = problem.New(problem.TrustInvalid, "the trust policy does not allow sts:TagSession")
 	for _, err := range []error{create(), update()} {
 		wantError[*types.InvalidParameterException](t, err,
-			"Trust policy of the role provided is invalid. Follow the official documentation to resolve the issue. the trust policy does not allow sts:TagSession.")
+			"Trust policy of the role provided is invalid. Follow the official documentation to resolve the issue. The trust policy does not allow sts:TagSession.")
 	}
 	w.PassRole = func(*http.Request, podid.RoleARN) error {
 		return awswire.Errorf(http.StatusForbidden, "AccessDenied", "not authorized to perform: iam:PassRole")
@@ -423,7 +423,7 @@ func TestTheClusterIsDescribedByWhatIsKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &types.Cluster{Name: &cluster.Name, Arn: aws.String(clusterARN), Status: types.ClusterStatusActive, Tags: map[string]string{}}
+	want := &types.Cluster{Name: &cluster.Name, Arn: aws.String(clusterARN), Status: types.ClusterStatusActive, Tags: map[string]string{}, CreatedAt: aws.Time(time.Unix(0, 0).UTC())}
 	unexported := cmpopts.IgnoreUnexported(types.Cluster{}, types.Certificate{}, types.Identity{}, types.OIDC{})
 	if diff := cmp.Diff(want, out.Cluster, unexported); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

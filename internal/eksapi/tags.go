@@ -23,7 +23,7 @@ func tag(c *call) (any, error) {
 		return nil, err
 	}
 	if len(tags) == 0 {
-		return nil, problem.New(problem.RequestInvalid, "tags is missing")
+		return nil, problem.New(problem.RequestInvalid, "the field tags is missing")
 	}
 	if err := association.ValidateTags(tags); err != nil {
 		return nil, err

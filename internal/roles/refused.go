@@ -93,6 +93,10 @@ func (s *Assumer) invalid(role podid.RoleARN, api smithy.APIError, err error) er
 		return problem.New(problem.BaseCredentials, "STS is not activated in region %s for podid's account", s.AWS.Region).
 			Because("an account's administrator chooses the regions in which STS answers").
 			Fixed("activate STS for that region in the account's IAM settings, or configure the STS endpoint of another region").From(err)
+	case strings.Contains(message, "transitive tag key from the calling session"):
+		return problem.New(problem.BaseCredentials, "podid's own session hands down a session tag of the same key").
+			Because("STS refuses a tag whose key the caller's session carries as a transitive session tag already").
+			Fixed("take base credentials whose session carries none of the six eks- and kubernetes- tags as transitive").From(err)
 	case code == "ValidationError" && strings.Contains(strings.ToLower(message), "durationseconds"):
 		p := problem.New(problem.DurationTooLong, "STS does not give %s sessions as long as podid asks for", role).From(err)
 		if strings.Contains(message, "chaining") {

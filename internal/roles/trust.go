@@ -100,7 +100,7 @@ func (s *Assumer) explainTarget(ctx context.Context, w podid.Workload, a podid.A
 	p := problem.New(problem.TargetRoleDenied, "target role %s refuses role %s", a.Target, a.Role)
 	trust, err := s.trustPolicy(ctx, a.Target)
 	if problem.Is(err, problem.RoleMissing) {
-		return problem.New(problem.RoleMissing, "target role %s does not exist", a.Target).From(err)
+		return problem.New(problem.RoleMissing, "target role %s does not exist", a.Target).From(cause)
 	}
 	if err != nil {
 		if message := denied.ErrorMessage(); strings.Contains(message, "no identity-based policy allows") {
