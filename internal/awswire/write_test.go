@@ -223,3 +223,32 @@ func TestNotImplementedNamesTheOperation(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+func TestEveryProtocolNamesTheRequest(t *testing.T) {
+	w := httptest.NewRecorder()
+	awswire.SetRequestID(w, requestID)
+	h := w.Header()
+	if h.Get("x-amzn-requestid") != requestID || h.Get("x-amz-request-id") != requestID || h.Get("x-amz-id-2") == "" {
+		t.Errorf("%v", h)
+	}
+	awswire.WriteXML(w, 200, struct{ X string }{"x"})
+	if h.Get("x-amz-request-id") != requestID {
+		t.Errorf("the request was renamed: %v", h)
+	}
+	if id := awswire.RequestID(); len(id) != 36 || id == awswire.RequestID() {
+		t.Errorf("request ID %q", id)
+	}
+}
+
+func TestTimesAreWrittenAsAWSWritesThem(t *testing.T) {
+	at := time.Date(2015, 8, 30, 14, 36, 0, 7e6, time.FixedZone("CEST", 7200))
+	if got := awswire.ISO(at); got != "2015-08-30T12:36:00Z" {
+		t.Error(got)
+	}
+	if got := awswire.ISOMillis(at); got != "2015-08-30T12:36:00.007Z" {
+		t.Error(got)
+	}
+	if got := awswire.Epoch(at); got != 1440938160.007 {
+		t.Error(got)
+	}
+}

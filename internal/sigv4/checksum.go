@@ -172,12 +172,8 @@ func (ds digests) check(c *claim) *Error {
 	return nil
 }
 
-// announced is the checksum that the trailer must give.
+// announced is the checksum that the trailer must give: there is one wherever
+// there is a trailer.
 func (ds digests) announced() *digest {
-	for _, d := range ds {
-		if d.want == nil {
-			return d
-		}
-	}
-	return nil
+	return ds[slices.IndexFunc(ds, func(d *digest) bool { return d.want == nil })]
 }

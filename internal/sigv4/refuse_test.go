@@ -3,6 +3,7 @@ package sigv4
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -287,5 +288,85 @@ func TestAHandlerSeesTheNormalizedPath(t *testing.T) {
 	}
 	if r.URL.Path != "/clusters/x/y" || r.URL.EscapedPath() != "/clusters/x%2Fy" {
 		t.Errorf("path %q, escaped %q", r.URL.Path, r.URL.EscapedPath())
+	}
+}
+
+func TestWhatCanBeReadInTwoWaysIsRefused(t *testing.T) {
+	get := unsignedRequest{method: "GET", target: "/b/k?a=b", service: "s3", token: testToken}.sign(t)
+	chunked := put(streamUnsignedTrailer, "hello", nil).sign(t)
+	twice := func(text, name string) string {
+		at := strings.Index(text, name+":")
+		end := at + strings.Index(text[at:], "\r\n") + 2
+		return text[:end] + text[at:end] + text[end:]
+	}
+	for name, c := range map[string]struct{ text, token, code string }{
+		"two hashes":          {twice(get, "X-Amz-Content-Sha256"), testToken, "InvalidRequest"},
+		"two tokens":          {twice(get, "X-Amz-Security-Token"), testToken, "InvalidToken"},
+		"two dates":           {twice(get, "X-Amz-Date"), testToken, "AccessDenied"},
+		"two authorizations":  {twice(get, "Authorization"), testToken, "MalformedHttpRequest"},
+		"two decoded lengths": {twice(chunked, "X-Amz-Decoded-Content-Length"), "", "InvalidRequest"},
+		"two trailers":        {twice(chunked, "X-Amz-Trailer"), "", "InvalidRequest"},
+		"no decoded length":   {strings.Replace(chunked, "X-Amz-Decoded-Content-Length: 5", "X-Amz-Decoded-Content-Length: ", 1), "", "MissingContentLength"},
+		"negative length":     {strings.Replace(chunked, "X-Amz-Decoded-Content-Length: 5", "X-Amz-Decoded-Content-Length: -5", 1), "", "InvalidRequest"},
+		"unknown trailer":     {strings.Replace(chunked, "X-Amz-Trailer: x-amz-checksum-crc32", "X-Amz-Trailer: x-amz-meta-a", 1), "", "InvalidRequest"},
+		"xxhash trailer":      {strings.Replace(chunked, "X-Amz-Trailer: x-amz-checksum-crc32", "X-Amz-Trailer: x-amz-checksum-xxhash64", 1), "", "NotImplemented"},
+		"trailer and header":  {put(streamUnsignedTrailer, "hello", map[string]string{"X-Amz-Checksum-Crc32": crc("hello")}).sign(t), "", "InvalidRequest"},
+		"bad escape":          {strings.Replace(get, "?a=b", "?a=%zz", 1), testToken, "MalformedHttpRequest"},
+		"bad escape in name":  {strings.Replace(get, "?a=b", "?%z=b", 1), testToken, "MalformedHttpRequest"},
+		"opaque target":       {strings.Replace(get, "GET /b/k?a=b", "GET mailto:x", 1), testToken, "MalformedHttpRequest"},
+	} {
+		if err := verifyAt(t, c.text, signedAt, c.token); !is(err, c.code) {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
+}
+
+// resign signs what r says now, as a client might that is not the SDK.
+func resign(t *testing.T, r *http.Request) {
+	t.Helper()
+	c, fault := parseClaim(r)
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	canonical, fault := c.canonicalRequest(r, emptyHash)
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	old := r.Header.Get("Authorization")
+	at := strings.Index(old, "Signature=") + len("Signature=")
+	r.Header.Set("Authorization", old[:at]+hex.EncodeToString(signature(deriveKey(testSecret, c.Scope), c.stringToSign(canonical))))
+}
+
+func TestTheDateHeaderWillDo(t *testing.T) {
+	for _, date := range []string{"Tue, 01 Sep 2026 12:00:00 GMT", "20260901T120000Z", "Tuesday, 01-Sep-26 12:00:00 GMT"} {
+		r := httptest.NewRequest("GET", "http://iam.example/?Action=A", nil)
+		r.Header.Set("Date", date)
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+testID+"/20260901/us-east-1/iam/aws4_request, SignedHeaders=date;host, Signature="+strings.Repeat("0", 64))
+		resign(t, r)
+		v := &Verifier{Now: func() time.Time { return signedAt }, Lookup: lookup("")}
+		got, err := v.Verify(r)
+		if err != nil || !got.Time.Equal(signedAt) {
+			t.Errorf("%s: %+v, %v", date, got, err)
+		}
+		r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "date;host", "host", 1))
+		if _, err := v.Verify(r); !is(err, "SignatureDoesNotMatch") {
+			t.Errorf("an unsigned Date: %v", err)
+		}
+	}
+}
+
+func TestHeadersThatNetHTTPKeepsElsewhereAreSigned(t *testing.T) {
+	r := httptest.NewRequest("POST", "http://iam.example/", http.NoBody)
+	r.ContentLength, r.TransferEncoding = 0, []string{"chunked"}
+	r.Header.Set("X-Amz-Date", "20260901T120000Z")
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+testID+"/20260901/us-east-1/iam/aws4_request, SignedHeaders=content-length;host;transfer-encoding;x-amz-date, Signature="+strings.Repeat("0", 64))
+	resign(t, r)
+	v := &Verifier{Now: func() time.Time { return signedAt }, Lookup: lookup("")}
+	if _, err := v.Verify(r); err != nil {
+		t.Error(err)
+	}
+	r.Host = "sts.example"
+	if _, err := v.Verify(r); !is(err, "SignatureDoesNotMatch") {
+		t.Errorf("another host: %v", err)
 	}
 }
