@@ -21,6 +21,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestJournaledStore(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	associationtest.Run(t, func(t *testing.T) association.Store { return open(t, openJournal(t, t.TempDir())) })
 }
 
