@@ -3,7 +3,6 @@ package localaws
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -228,22 +227,19 @@ func refuse(w http.ResponseWriter, r *http.Request, service string, err error) {
 			awswire.WriteQueryError(w, stsNamespace, id, err)
 			return
 		}
-		awswire.WriteJSONError(w, id, jsonError(err))
+		e := jsonError(err)
+		// Where clients of services that speak AWS JSON (DynamoDB, SQS) look.
+		e.Extra = map[string]string{"__type": e.Code}
+		awswire.WriteJSONError(w, id, e)
 	}
 }
 
-// jsonError gives an error the name that REST-JSON services use, and repeats it
-// where clients of services that speak AWS JSON (DynamoDB, SQS) look for it.
-func jsonError(err error) error {
+// jsonError gives an error the name that REST-JSON services use.
+func jsonError(err error) *awswire.Error {
 	e := *awswire.AsError(err)
 	if !strings.HasSuffix(e.Code, "Exception") {
 		e.Code += "Exception"
 	}
-	e.Extra = maps.Clone(e.Extra)
-	if e.Extra == nil {
-		e.Extra = map[string]string{}
-	}
-	e.Extra["__type"] = e.Code
 	return &e
 }
 

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"cmp"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -87,6 +88,15 @@ type AccessKey struct {
 	Active  bool
 	Created time.Time
 }
+
+// String keeps the secret out of %v.
+func (k AccessKey) String() string { return "access key " + k.ID }
+
+// GoString keeps the secret out of %#v.
+func (k AccessKey) GoString() string { return k.String() }
+
+// LogValue keeps the secret out of logs.
+func (k AccessKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // Status is the key's status as the API spells it.
 func (k *AccessKey) Status() string {
