@@ -60,6 +60,8 @@ type world struct {
 	sandbox.Connection
 	file    string
 	process *exec.Cmd
+	ended   chan struct{} // closed when the process is gone
+	err     error         // of Wait, once ended
 	log     *bytes.Buffer
 }
 
@@ -72,14 +74,16 @@ func start(t *testing.T, flags ...string) *world {
 	if err := w.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- w.process.Wait() }()
-	t.Cleanup(func() { w.stop(t, ended) })
+	w.ended = make(chan struct{})
+	go func() {
+		w.err = w.process.Wait()
+		close(w.ended)
+	}()
+	t.Cleanup(func() { w.stop(t) })
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("podid local ended: %v\n%s", err, w.log)
+		case <-w.ended:
+			t.Fatalf("podid local ended: %v\n%s", w.err, w.log)
 		default:
 		}
 		if content, err := os.ReadFile(w.file); err == nil {
@@ -93,21 +97,29 @@ func start(t *testing.T, flags ...string) *world {
 	return nil
 }
 
-func (w *world) stop(t *testing.T, ended chan error) {
+func (w *world) stop(t *testing.T) {
 	_ = w.process.Process.Signal(syscall.SIGTERM) // it may have been killed by the test
 	select {
-	case err := <-ended:
-		if status, ok := w.process.ProcessState.Sys().(syscall.WaitStatus); err != nil && !(ok && status.Signaled() && status.Signal() == syscall.SIGKILL) {
-			t.Errorf("podid local ended with %v\n%s", err, w.log)
+	case <-w.ended:
+		if w.err != nil && !w.killed() {
+			t.Errorf("podid local ended with %v\n%s", w.err, w.log)
 		}
 	case <-time.After(20 * time.Second):
-		_ = w.process.Process.Kill()
+		w.kill()
 		t.Error("podid local did not end within 20 s of SIGTERM")
 	}
 }
 
 // kill ends the world as a power cut would end its process.
-func (w *world) kill() { _ = w.process.Process.Kill() }
+func (w *world) kill() {
+	_ = w.process.Process.Kill()
+	<-w.ended
+}
+
+func (w *world) killed() bool {
+	status, ok := w.process.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
 
 // environment is that of the administrator's shell.
 func (w *world) environment() []string {
