@@ -282,8 +282,9 @@ func (c *call) checkRole(role podid.RoleARN) error {
 	return c.Check(c.r.Context(), role)
 }
 
-// checkTarget: a target role may be of any account; nobody passes it, since the
-// role that assumes it needs its consent.
+// checkTarget: a target role may be of any account, so nobody can be asked to
+// pass it; it consents by its own trust policy
+// (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-assign-target-role.html).
 func (c *call) checkTarget(target podid.RoleARN) error {
 	if target == "" {
 		return nil

@@ -61,7 +61,7 @@ type call struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	id := awswire.RequestID()
-	awswire.SetRequestID(w, id)
+	w.Header().Set("X-Amzn-Requestid", id)
 	name, reply, err := h.serve(w, r)
 	status := http.StatusOK
 	if err == nil {
