@@ -1,0 +1,305 @@
+package sandbox_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/sandbox"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const role = "arn:aws:iam::111122223333:role/cart"
+
+func TestAPodGetsItsRoleWhoeverAssumesIt(t *testing.T) {
+	for _, principal := range []sandbox.Principal{sandbox.ServicePrincipal, sandbox.BrokerUser, sandbox.BrokerRole} {
+		t.Run(string(principal), func(t *testing.T) {
+			w := start(t, sandbox.Config{Principal: principal})
+			bind(t, w)
+			pod := run(t, w, "cart-0")
+			answer := ask(t, w, token(t, w, pod))
+			if answer.AccountID != "111122223333" || !strings.HasPrefix(answer.AccessKeyID, "ASIA") {
+				t.Errorf("the agent answered %+v", answer)
+			}
+			lifetime := time.Until(answer.Expiration)
+			if want := map[sandbox.Principal]time.Duration{sandbox.ServicePrincipal: 6 * time.Hour, sandbox.BrokerUser: time.Hour, sandbox.BrokerRole: time.Hour}[principal]; lifetime > want || lifetime < want-5*time.Minute {
+				t.Errorf("the session lasts %s, not %s", lifetime, want)
+			}
+		})
+	}
+}
+
+func TestAWorldKeepsWhatItIsGiven(t *testing.T) {
+	for _, principal := range []sandbox.Principal{sandbox.ServicePrincipal, sandbox.BrokerUser, sandbox.BrokerRole} {
+		t.Run(string(principal), func(t *testing.T) {
+			data := t.TempDir()
+			first, err := sandbox.Start(t.Context(), sandbox.Config{Data: data, Principal: principal})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bind(t, first)
+			pod := run(t, first, "cart-0")
+			old := token(t, first, pod)
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+
+			second := start(t, sandbox.Config{Data: data, Principal: principal})
+			if string(second.CABundle) != string(first.CABundle) || second.AWS.Admin() != first.AWS.Admin() {
+				t.Error("the certificate authority or the administrator's key changed")
+			}
+			if pods := second.Pods.List(); !slices.Contains(pods, pod) {
+				t.Errorf("the pod is not among %+v", pods)
+			}
+			if answer := ask(t, second, old); answer.AccessKeyID == "" {
+				t.Errorf("the token of before is answered %+v", answer)
+			}
+		})
+	}
+}
+
+func TestAChangeTakesEffectAtOnce(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	association := bind(t, w)
+	pod := run(t, w, "cart-0")
+	proof := token(t, w, pod)
+	if answer := ask(t, w, proof); answer.AccessKeyID == "" {
+		t.Fatalf("the agent answered %+v", answer)
+	}
+	if _, err := w.Associations.Delete(t.Context(), association.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if answer := ask(t, w, proof); answer.Code != string(problem.AssociationMissing) {
+		t.Errorf("without its association the pod is answered %+v", answer)
+	}
+	bind(t, w)
+	if answer := ask(t, w, proof); answer.AccessKeyID == "" {
+		t.Errorf("with a new association the pod is answered %+v", answer)
+	}
+	if err := w.Pods.End(pod.UID); err != nil {
+		t.Fatal(err)
+	}
+	if answer := ask(t, w, proof); answer.Code != string(problem.PodGone) {
+		t.Errorf("after its end the pod is answered %+v", answer)
+	}
+}
+
+func TestAPodEndsWithItsProcess(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	process := exec.Command("true")
+	if err := process.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Pods.Start("shop", "cart", "cart-0", process.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	w.Reap()
+	for _, pod := range w.Pods.List() {
+		if pod.Name == "cart-0" {
+			t.Error("the pod outlived its process")
+		}
+	}
+}
+
+func TestPodNamesAreUniqueAndValid(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	run(t, w, "cart-0")
+	for _, c := range []struct{ namespace, account, name string }{
+		{"shop", "cart", "cart-0"}, {"Shop", "cart", ""}, {"", "cart", ""}, {"shop", "", ""},
+		{"shop", "cart", "-"}, {"shop", strings.Repeat("a", 300), ""}, {"shop", "cart", "a/b"},
+	} {
+		if _, err := w.Pods.Start(c.namespace, c.account, c.name, 0); !problem.Is(err, problem.RequestInvalid) {
+			t.Errorf("pod %+v: %v", c, err)
+		}
+	}
+}
+
+func TestTheControlAPIAsksForTheSecretAndTheAddress(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	for name, change := range map[string]func(*http.Request){
+		"no secret":    func(r *http.Request) { r.Header.Del("Authorization") },
+		"wrong secret": func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+strings.ToLower(w.Secret)) },
+		"a host name":  func(r *http.Request) { r.Host = "attacker.example:80" },
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.Control+"/v1/pods", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+w.Secret)
+		change(r)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode == http.StatusOK {
+			t.Errorf("%s: admitted", name)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestAContainerRunsWithAFreshToken(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "of the developer")
+	w := start(t, sandbox.Config{})
+	pod := run(t, w, "cart-0")
+	c := &sandbox.Container{Connection: w.Connection(), Pod: pod}
+	if err := c.Mount(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	for _, variable := range c.Environment() {
+		if strings.Contains(variable, "of the developer") {
+			t.Errorf("the developer's %s reached the container", variable)
+		}
+	}
+	command := exec.Command("sh", "-c", `cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"`)
+	var said strings.Builder
+	command.Stdout = &said
+	if err := c.Run(t.Context(), command, nil); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(said.String(), ".") != 2 {
+		t.Errorf("the token file holds %q", said.String())
+	}
+	if err := c.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(c.TokenFile()); !os.IsNotExist(err) {
+		t.Errorf("the token outlived its pod: %v", err)
+	}
+}
+
+func TestAConnectionFileIsPrivateAndNotTaken(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	file := filepath.Join(t.TempDir(), "sub", "world.json")
+	mine := w.Connection()
+	if err := mine.Save(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	other := mine
+	other.Process++
+	if err := other.Save(t.Context(), file); !problem.Is(err, problem.Usage) {
+		t.Errorf("the file of a world that answers was taken: %v", err)
+	}
+	if got, err := sandbox.LoadConnection(file); err != nil || got != mine {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+	if _, err := sandbox.LoadConnection(file + ".none"); !problem.Is(err, problem.WorldNotRunning) {
+		t.Errorf("no file: %v", err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func start(t *testing.T, c sandbox.Config) *sandbox.World {
+	t.Helper()
+	w, err := sandbox.Start(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return w
+}
+
+// bind makes the role, with the trust policy of the world's principal, and binds it.
+func bind(t *testing.T, w *sandbox.World) podid.Association {
+	t.Helper()
+	kind := "AWS"
+	if w.Principal() == podid.ServicePrincipal {
+		kind = "Service"
+	}
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"` + kind + `":"` + w.Principal() + `"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`
+	admin := w.AWS.Admin()
+	client := iam.New(iam.Options{
+		Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint,
+		Credentials: credentials.NewStaticCredentialsProvider(admin.AccessKeyID, admin.SecretAccessKey, ""),
+	})
+	if _, err := client.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("cart")}); err != nil {
+		_, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{
+			RoleName: aws.String("cart"), AssumeRolePolicyDocument: &trust, MaxSessionDuration: aws.Int32(43200),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	association, err := w.Associations.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: role})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return association
+}
+
+func run(t *testing.T, w *sandbox.World, name string) sandbox.Pod {
+	t.Helper()
+	pod, err := w.Pods.Start("shop", "cart", name, os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func token(t *testing.T, w *sandbox.World, pod sandbox.Pod) string {
+	t.Helper()
+	token, err := w.Pods.Token(pod.UID, podid.AudiencePods, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+type answer struct {
+	AccessKeyID string `json:"AccessKeyId"`
+	AccountID   string `json:"AccountId"`
+	Expiration  time.Time
+	Code        string `json:"code"`
+	Message     string `json:"message"`
+}
+
+func ask(t *testing.T, w *sandbox.World, token string) (a answer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.Agent, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return a
+}
