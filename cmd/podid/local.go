@@ -81,9 +81,7 @@ func runLocal(c *cobra.Command, f *localFlags) (err error) {
 		return err
 	}
 	defer os.Remove(file) // what is left of a world that is gone misleads
-	if err := welcome(newUI(c.OutOrStdout()), connection, f); err != nil {
-		return err
-	}
+	welcome(newUI(c.OutOrStdout()), connection, f)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -118,7 +116,7 @@ func (f *localFlags) complete(log io.Writer) error {
 	return nil
 }
 
-func welcome(ui *ui, c sandbox.Connection, f *localFlags) error {
+func welcome(ui *ui, c sandbox.Connection, f *localFlags) {
 	ui.printf("%s\n\n", ui.title("The local world is up. Ctrl-C ends it."))
 	kept := "in memory, gone with this process"
 	if f.config.Data != "" {
@@ -137,7 +135,6 @@ func welcome(ui *ui, c sandbox.Connection, f *localFlags) error {
 		ui.printf("  export %s\n", line)
 	}
 	ui.printf("\nor %s. Then, as a pod:\n\n  podid local run -n NAMESPACE -s SERVICEACCOUNT -- COMMAND\n\n", ui.title(`eval "$(podid local env)"`))
-	return nil
 }
 
 // exports are the variables that lead an AWS client to the world as its administrator.

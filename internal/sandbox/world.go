@@ -209,9 +209,7 @@ func (w *World) startAWS(certificate *tls.Config) (err error) {
 		_, err := w.AWS.Authorize(r, resource, action)
 		return err
 	}
-	eks.PassRole = func(r *http.Request, role podid.RoleARN) error {
-		return w.AWS.May(r, "iam:PassRole", string(role))
-	}
+	eks.PassRole = w.AWS.PassRole
 	eks.Check = func(ctx context.Context, role podid.RoleARN) error {
 		return w.Roles.Check(ctx, role)
 	}
