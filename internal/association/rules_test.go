@@ -96,6 +96,7 @@ func FuzzParseCursor(f *testing.F) {
 	f.Add(association.Cursor{Namespace: "shop", ServiceAccount: "cart.v2"}.String())
 	f.Add(association.Cursor{Namespace: strings.Repeat("n", 63), ServiceAccount: strings.Repeat("s", 253)}.String())
 	f.Add("MS8v")
+	f.Add("MS80Yy80\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := association.ParseCursor(s)
 		if err == nil && c.String() != s {
