@@ -13,6 +13,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/journal"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // Access is the one thing S3 needs of IAM: it decides whether the caller of r
@@ -72,20 +73,35 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 // refuse writes the error document. What is not an AWS error is a fault of ours:
 // the caller learns nothing of it, the log everything.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, id string, err error) {
-	if errors.Is(err, errAnswered) {
-		return
-	}
 	e := awswire.AsError(err)
 	if e.Code == "InternalFailure" {
-		if h.Log != nil {
-			h.Log.LogAttrs(r.Context(), slog.LevelError, "s3 failed", slog.String("requestId", id), slog.Any("error", err))
-		}
+		h.log(r, id, err)
 		e = &awswire.Error{Status: 500, Code: "InternalError", Message: "We encountered an internal error. Please try again.", Err: err}
+		// A full disk is something that the caller can do something about.
+		if p, ok := errors.AsType[*problem.Problem](err); ok {
+			e.Message = p.Message()
+		}
+	}
+	if errors.Is(err, errAnswered) {
+		return
 	}
 	if e.Resource == "" {
 		e = &awswire.Error{Status: e.Status, Code: e.Code, Message: e.Message, Extra: e.Extra, Err: e.Err, Resource: r.URL.Path}
 	}
 	awswire.WriteXMLError(w, r, id, e)
+}
+
+// log tells of what was not the caller's fault, and of answers that broke off,
+// for which the caller may have gone.
+func (h *Handler) log(r *http.Request, id string, err error) {
+	if h.Log == nil {
+		return
+	}
+	level := slog.LevelError
+	if errors.Is(err, errAnswered) {
+		level = slog.LevelInfo
+	}
+	h.Log.LogAttrs(r.Context(), level, "s3 request failed", slog.String("requestId", id), slog.Any("error", err))
 }
 
 // errAnswered is an error after the answer was begun: nothing more can be said.

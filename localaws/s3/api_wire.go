@@ -68,12 +68,14 @@ func (c *call) number(name string, missing, least, most int) (int, error) {
 
 // encoding reads encoding-type, and gives what writes keys in that encoding.
 func (c *call) encoding() (encode func(string) string, err error) {
+	slashes := strings.NewReplacer("%2F", "/", "+", "%20")
 	switch kind := c.query.Get("encoding-type"); kind {
 	case "":
 		return func(s string) string { return s }, nil
 	case "url":
-		// Slashes stay as they are, as S3 leaves them.
-		return func(s string) string { return strings.ReplaceAll(url.PathEscape(s), "%2F", "/") }, nil
+		// Slashes stay as they are, as S3 leaves them. A space is %20, which both
+		// kinds of decoders understand.
+		return func(s string) string { return slashes.Replace(url.QueryEscape(s)) }, nil
 	default:
 		return nil, errInvalidArgument("encoding-type", clip(kind), "Invalid Encoding Method specified in Request")
 	}

@@ -23,9 +23,9 @@ func (d directory) path(id string) string { return filepath.Join(string(d), id) 
 func (d directory) create(int64) (bodyWriter, error) {
 	f, err := os.CreateTemp(string(d), unfinishedPrefix+"*") // mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("s3: create body: %w", err)
+		return nil, d.unwritable(err)
 	}
-	return &fileWriter{File: f, dir: d}, nil
+	return &fileWriter{file: f, dir: d}, nil
 }
 
 func (d directory) open(id string, offset int64) (io.ReadCloser, error) {
@@ -84,28 +84,42 @@ func (d directory) sweep(sizes map[string]int64) error {
 }
 
 type fileWriter struct {
-	*os.File
-	dir directory
+	file *os.File
+	dir  directory
+}
+
+func (w *fileWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	if err != nil {
+		err = w.dir.unwritable(err)
+	}
+	return n, err
 }
 
 func (w *fileWriter) commit() (id string, err error) {
-	if err := errors.Join(w.Sync(), w.Close()); err != nil {
-		return "", errors.Join(fmt.Errorf("s3: write body: %w", err), os.Remove(w.Name()))
+	if err := errors.Join(w.file.Sync(), w.file.Close()); err != nil {
+		return "", errors.Join(w.dir.unwritable(err), os.Remove(w.file.Name()))
 	}
 	id = newBodyID()
-	if err := os.Rename(w.Name(), w.dir.path(id)); err != nil {
-		return "", errors.Join(fmt.Errorf("s3: name body: %w", err), os.Remove(w.Name()))
+	if err := os.Rename(w.file.Name(), w.dir.path(id)); err != nil {
+		return "", errors.Join(w.dir.unwritable(err), os.Remove(w.file.Name()))
 	}
 	if err := w.dir.sync(); err != nil {
-		return "", errors.Join(fmt.Errorf("s3: name body: %w", err), w.dir.remove(id))
+		return "", errors.Join(w.dir.unwritable(err), w.dir.remove(id))
 	}
 	return id, nil
 }
 
 func (w *fileWriter) abort() {
 	// What stays is swept at the next start.
-	_ = w.Close()
-	_ = os.Remove(w.Name())
+	_ = w.file.Close()
+	_ = os.Remove(w.file.Name())
+}
+
+func (d directory) unwritable(err error) error {
+	return problem.New(problem.Internal, "%s cannot be written", string(d)).
+		Because("the disk may be full or failing; the object was not stored").
+		Fixed("make room or mend the disk").From(err)
 }
 
 // sync makes renames durable.

@@ -175,7 +175,7 @@ func TestAGetIsNotDisturbedByADelete(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		w.mustBucket(t, "bucket")
 		id := w.begin(t, s3.CreateMultipartUploadInput{})
-		content := noise(15 * mib)
+		content := noise(11 * mib)
 		one, two, three := w.part(t, id, 1, content[:5*mib], ""), w.part(t, id, 2, content[5*mib:10*mib], ""), w.part(t, id, 3, content[10*mib:], "")
 		if _, err := w.complete(t, id, one, two, three); err != nil {
 			t.Fatal(err)
@@ -251,4 +251,42 @@ func TestConcurrentWritersEachSucceedOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestADiskThatFailsIsSaidAndStoresNothing(t *testing.T) {
+	j := openJournal(t, t.TempDir())
+	w := newWorld(t, j)
+	w.mustBucket(t, "bucket")
+	w.mustPut(t, "bucket", "before", []byte("x"))
+	put := func() error {
+		_, err := w.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("key"), Body: strings.NewReader("x")})
+		return err
+	}
+	// The metadata cannot be written.
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, put(), 500, "InternalError")
+	if n := len(bodyFiles(t, j)); n != 1 {
+		t.Errorf("%d bodies", n)
+	}
+	// Nor can the content.
+	if err := os.RemoveAll(j.Blobs()); err != nil {
+		t.Fatal(err)
+	}
+	err := put()
+	wantError(t, err, 500, "InternalError")
+	if err == nil || !strings.Contains(err.Error(), "cannot be written") {
+		t.Errorf("%v does not say that the disk fails", err)
+	}
+	_, err = w.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("bucket"), Key: aws.String("key")})
+	wantError(t, err, 404, "NotFound")
+	// What cannot be read breaks off: it is never cut short in silence.
+	out, err := w.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("before")})
+	if err == nil {
+		_, err = io.ReadAll(out.Body)
+	}
+	if err == nil {
+		t.Error("an object without its body was read")
+	}
 }

@@ -56,7 +56,7 @@ func TestListingsArePagedLikeTheModel(t *testing.T) {
 
 		var got []string
 		pages := s3.NewListObjectsV2Paginator(w.Client, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix, Delimiter: &delimiter, StartAfter: &start, MaxKeys: &most})
-		for pages.HasMorePages() {
+		for n := 0; pages.HasMorePages() && n <= len(keys); n++ {
 			page, err := pages.NextPage(t.Context())
 			if err != nil {
 				rt.Fatal(err)
@@ -80,7 +80,7 @@ func TestListingsArePagedLikeTheModel(t *testing.T) {
 
 		got = nil
 		marker := start
-		for {
+		for range len(keys) + 1 {
 			page, err := w.ListObjects(t.Context(), &s3.ListObjectsInput{Bucket: &bucket, Prefix: &prefix, Delimiter: &delimiter, Marker: &marker, MaxKeys: &most})
 			if err != nil {
 				rt.Fatal(err)
@@ -117,7 +117,7 @@ func TestListingsSayWhatTheyList(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := out.Contents[0]
-	if *o.Key != "dir/a%20b+%C3%A4%25%01%3C&%3E" || *out.Prefix != "dir/a%20b" || *o.ETag != *put.ETag || *o.Size != 7 || o.StorageClass != "STANDARD" || len(*o.Owner.ID) != 64 || *out.MaxKeys != 1000 {
+	if *o.Key != "dir/a%20b%2B%C3%A4%25%01%3C%26%3E" || *out.Prefix != "dir/a%20b" || *o.ETag != *put.ETag || *o.Size != 7 || o.StorageClass != "STANDARD" || len(*o.Owner.ID) != 64 || *out.MaxKeys != 1000 {
 		t.Errorf("%+v, key %s", out, *o.Key)
 	}
 	out, err = w.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("bucket"), MaxKeys: aws.Int32(0)})

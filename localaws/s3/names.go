@@ -19,7 +19,7 @@ const (
 	maxObject   = 5 << 40 // bytes of an object
 	maxPage     = 1000    // entries of a listing, keys of a DeleteObjects
 	maxBuckets  = 10000   // entries of a ListBuckets, buckets of an account
-	maxDocument = 2 << 20 // bytes of an XML request
+	maxDocument = 4 << 20 // bytes of an XML request
 	maxTags     = 10      // of an object
 )
 

@@ -178,7 +178,7 @@ func TestImpossibleRequestsAreRefused(t *testing.T) {
 		"complete nothing":    {httptest.NewRequest("POST", "/bucket/key?uploadId=1", strings.NewReader("<CompleteMultipartUpload/>")), "MalformedXML"},
 		"complete empty":      {httptest.NewRequest("POST", "/bucket/key?uploadId=1", nil), "MalformedXML"},
 		"no bucket":           {httptest.NewRequest("GET", "//key", nil), "InvalidBucketName"},
-		"document too large":  {httptest.NewRequest("POST", "/bucket?delete", strings.NewReader(strings.Repeat(" ", 3<<20))), "MalformedXML"},
+		"document too large":  {httptest.NewRequest("POST", "/bucket?delete", strings.NewReader(strings.Repeat(" ", 4<<20+1))), "MalformedXML"},
 		"location wrong type": {httptest.NewRequest("PUT", "/bucket", strings.NewReader("<Other/>")), "MalformedXML"},
 	} {
 		if status, code, body := do(t, h, test.r); code != test.code {
