@@ -88,13 +88,9 @@ func readCounts(j *Journal) (counts [writers]int, err error) {
 }
 
 func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
-	rounds := 25
-	if testing.Short() {
-		rounds = 5
-	}
 	dir := t.TempDir()
 	var acknowledged [writers]int
-	for range rounds {
+	for range 10 {
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(os.Environ(), childDir+"="+dir)
 		child.Stderr = os.Stderr
@@ -106,7 +102,7 @@ func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for left := 1 + rand.IntN(150); lines.Scan(); left-- {
+		for left := 1 + rand.IntN(100); lines.Scan(); left-- {
 			var w, n int
 			if _, err := fmt.Sscan(lines.Text(), &w, &n); err != nil {
 				t.Fatalf("%q: %v", lines.Text(), err)

@@ -27,7 +27,7 @@ func writeLog(t *testing.T, dir string, n int) (log []byte, sizes []int, states 
 	}
 	record()
 	for i := range n {
-		commit(t, j, Put(fmt.Sprintf("key/%d", i%3), strings.Repeat("x", 20*i)), Delete(fmt.Sprintf("key/%d", (i+1)%3)))
+		commit(t, j, Put(fmt.Sprintf("key/%d", i%3), strings.Repeat("x", 5*i)), Delete(fmt.Sprintf("key/%d", (i+1)%3)))
 		record()
 	}
 	if err := j.Close(); err != nil {
@@ -60,6 +60,10 @@ func TestTruncationAtEveryOffsetLosesNothingAcknowledged(t *testing.T) {
 		j := open(t, dir)
 		if got := contents(t, j, ""); !maps.Equal(got, states[i]) {
 			t.Fatalf("cut at %d: %v, want %v", end, got, states[i])
+		}
+		if end%16 != 0 {
+			j.Close()
+			continue
 		}
 		// And it goes on from there.
 		commit(t, j, Put("more", end))
