@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -222,8 +223,7 @@ func (d *demo) inPod(ctx context.Context, do func(*sandbox.Container) error) err
 	if err := container.Mount(ctx); err != nil {
 		return err
 	}
-	defer container.Unmount()
-	if err := do(container); err != nil {
+	if err := errors.Join(do(container), container.Unmount()); err != nil {
 		return err
 	}
 	err = d.connection.EndPod(ctx, pod.UID)

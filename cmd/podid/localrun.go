@@ -56,11 +56,11 @@ AWS. The pod ends with the program, and the program's exit code is passed on.`,
 	return c
 }
 
-func runContainer(ctx context.Context, c *cobra.Command, container *sandbox.Container, args []string) error {
+func runContainer(ctx context.Context, c *cobra.Command, container *sandbox.Container, args []string) (err error) {
 	if err := container.Mount(ctx); err != nil {
 		return err
 	}
-	defer container.Unmount()
+	defer func() { err = errors.Join(err, container.Unmount()) }()
 	command := exec.Command(args[0], args[1:]...) //nolint:gosec // running it is what was asked for
 	command.Stdin, command.Stdout, command.Stderr = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
 	signals := make(chan os.Signal, 4)

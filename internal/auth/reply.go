@@ -77,6 +77,9 @@ func (h *Handler) log(ctx context.Context, id string, g *Grant, p *problem.Probl
 	}
 	if s := g.Session; s.Credentials.AccessKeyID != "" {
 		attrs = append(attrs, slog.String("access_key", s.Credentials.AccessKeyID), slog.Int("packed_size", s.PackedSize))
+		if s.NearLimit() {
+			attrs = append(attrs, slog.String("hint", "session tags and policy nearly fill the session: disable session tags or shorten the policy before STS refuses it"))
+		}
 	}
 	attrs = append(attrs, slog.Duration("took", g.Took))
 	level := slog.LevelInfo

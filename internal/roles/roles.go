@@ -190,8 +190,15 @@ func (s *Assumer) call(ctx context.Context, input *sts.AssumeRoleInput, options 
 			Account:         account(arn),
 		},
 		AssumedRole: podid.AssumedRole{ARN: arn, ID: aws.ToString(u.AssumedRoleId)},
-		PackedSize:  int(aws.ToInt32(output.PackedPolicySize)),
+		PackedSize:  packedSize(output),
 	}, nil
+}
+
+// packedSize is how full the session token is, in percent. STS has two names for
+// it, the second since 2026.
+func packedSize(o *sts.AssumeRoleOutput) int {
+	deprecated := o.PackedPolicySize //nolint:staticcheck // what other STS implementations still send
+	return int(max(aws.ToInt32(deprecated), aws.ToInt32(o.SessionTokenUtilization)))
 }
 
 var errIncomplete = errors.New("STS answered without credentials")

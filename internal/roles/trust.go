@@ -28,7 +28,7 @@ func (s *Assumer) Check(ctx context.Context, role podid.RoleARN) error {
 		return err
 	}
 	if err != nil {
-		return nil // could not tell; what IAM took and we cannot parse is our fault, not the caller's
+		return nil //nolint:nilerr // could not tell; what IAM took and we cannot parse is our fault, not the caller's
 	}
 	verdict := policy.ExplainTrust(trust, question(role, s.principal(), nil), actionAssume, actionTag)
 	switch verdict.Outcome {

@@ -2,13 +2,11 @@ package sandbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/openpodidentity/podid"
-	"github.com/openpodidentity/podid/internal/journal"
 	"github.com/openpodidentity/podid/internal/roles"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -78,29 +76,23 @@ const brokerPolicy = `{"Version":"2012-10-17","Statement":[
 
 // brokerKey returns the broker's access key, made with the IAM API the first time.
 func (w *World) brokerKey(ctx context.Context) (podid.Credentials, error) {
-	var key podid.Credentials
-	err := w.journal.Load("world/broker", func(_ string, value json.RawMessage) error {
-		return json.Unmarshal(value, &key)
+	return kept(w.journal, "world/broker", func() (key podid.Credentials, err error) {
+		client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
+		if _, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: new(brokerUser)}); err != nil && !isExisting(err) {
+			return key, err
+		}
+		if _, err := client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+			UserName: new(brokerUser), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
+		}); err != nil {
+			return key, err
+		}
+		made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: new(brokerUser)})
+		if err != nil {
+			return key, err
+		}
+		key.AccessKeyID, key.SecretAccessKey = *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey
+		return key, nil
 	})
-	if err != nil || key.AccessKeyID != "" {
-		return key, err
-	}
-	client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
-	_, err = client.CreateUser(ctx, &iam.CreateUserInput{UserName: new(brokerUser)})
-	if err != nil && !isExisting(err) {
-		return key, err
-	}
-	if _, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
-		UserName: new(brokerUser), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
-	}); err != nil {
-		return key, err
-	}
-	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: new(brokerUser)})
-	if err != nil {
-		return key, err
-	}
-	key.AccessKeyID, key.SecretAccessKey = *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey
-	return key, w.journal.Commit(journal.Put("world/broker", key))
 }
 
 func (w *World) makeBrokerRole(ctx context.Context, user string) error {

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -27,20 +26,9 @@ type authority struct {
 type storedAuthority struct{ Certificate, Key []byte }
 
 func loadAuthority(j *journal.Journal, now time.Time) (*authority, error) {
-	var stored storedAuthority
-	err := j.Load("world/authority", func(_ string, value json.RawMessage) error {
-		return json.Unmarshal(value, &stored)
-	})
+	stored, err := kept(j, "world/authority", func() (storedAuthority, error) { return newAuthority(now) })
 	if err != nil {
 		return nil, fmt.Errorf("load certificate authority: %w", err)
-	}
-	if stored.Key == nil {
-		if stored, err = newAuthority(now); err != nil {
-			return nil, fmt.Errorf("make certificate authority: %w", err)
-		}
-		if err := j.Commit(journal.Put("world/authority", stored)); err != nil {
-			return nil, fmt.Errorf("keep certificate authority: %w", err)
-		}
 	}
 	certificate, err := x509.ParseCertificate(stored.Certificate)
 	if err != nil {

@@ -114,7 +114,7 @@ func Start(ctx context.Context, c Config) (_ *World, err error) {
 		return nil, err
 	}
 	w.CABundle = ca.bundle()
-	issuer, err := loadIssuer(j, c)
+	issuer, err := loadIssuer(j, c.Cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func Start(ctx context.Context, c Config) (_ *World, err error) {
 		return nil, fmt.Errorf("load associations: %w", err)
 	}
 	w.Associations.OnChange = w.associationChanged
-	if err := w.startAWS(certificate); err != nil {
+	if err := w.startAWS(certificate, issuer); err != nil {
 		return nil, fmt.Errorf("start local AWS: %w", err)
 	}
 	if err := w.startExchange(ctx, issuer); err != nil {
@@ -172,31 +172,49 @@ func openJournal(dir string) (*journal.Journal, error) {
 	return journal.Open(dir)
 }
 
-func loadIssuer(j *journal.Journal, c Config) (*token.Issuer, error) {
-	url := "https://" + c.Cluster + ".podid.local"
-	var pem []byte
-	err := j.Load("world/issuer", func(_ string, value json.RawMessage) error { return json.Unmarshal(value, &pem) })
+// kept returns what j holds under key; the first time it is made, and kept.
+func kept[T any](j *journal.Journal, key string, make func() (T, error)) (value T, err error) {
+	found := false
+	err = j.Load(key, func(_ string, stored json.RawMessage) error {
+		found = true
+		return json.Unmarshal(stored, &value)
+	})
+	if err != nil || found {
+		return value, err
+	}
+	if value, err = make(); err != nil {
+		return value, err
+	}
+	return value, j.Commit(journal.Put(key, value))
+}
+
+func loadIssuer(j *journal.Journal, cluster string) (*token.Issuer, error) {
+	url := "https://" + cluster + ".podid.local"
+	pem, err := kept(j, "world/issuer", func() ([]byte, error) {
+		issuer, err := token.NewIssuer(url)
+		if err != nil {
+			return nil, err
+		}
+		return issuer.PEM(), nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load issuer key: %w", err)
 	}
-	if pem != nil {
-		return token.ParseIssuer(url, pem)
-	}
-	issuer, err := token.NewIssuer(url)
-	if err != nil {
-		return nil, fmt.Errorf("make issuer key: %w", err)
-	}
-	if err := j.Commit(journal.Put("world/issuer", issuer.PEM())); err != nil {
-		return nil, fmt.Errorf("keep issuer key: %w", err)
-	}
-	return issuer, nil
+	return token.ParseIssuer(url, pem)
 }
 
 // startAWS serves the local AWS with the production handlers of EKS and EKS
 // Auth in it.
-func (w *World) startAWS(certificate *tls.Config) (err error) {
+func (w *World) startAWS(certificate *tls.Config, issuer *token.Issuer) error {
+	created, err := kept(w.journal, "world/created", func() (time.Time, error) { return time.Now().UTC(), nil })
+	if err != nil {
+		return err
+	}
 	w.auth = &auth.Handler{Log: w.config.Log}
-	eks := &eksapi.Handler{Cluster: w.Cluster, Store: w.Associations, Log: w.config.Log}
+	eks := &eksapi.Handler{
+		Cluster: w.Cluster, Store: w.Associations, Log: w.config.Log,
+		About: eksapi.About{Issuer: issuer.URL(), CreatedAt: created},
+	}
 	w.AWS, err = localaws.New(localaws.Config{
 		Account: w.config.Account, Region: w.config.Region,
 		Journal: w.journal, Log: w.config.Log,

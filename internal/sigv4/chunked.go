@@ -221,7 +221,7 @@ func (f *frames) readTrailer() *Error {
 func (f *frames) line() (string, *Error) {
 	line, err := f.raw.ReadSlice('\n')
 	switch {
-	case len(line) > maxLine || err == bufio.ErrBufferFull:
+	case len(line) > maxLine || errors.Is(err, bufio.ErrBufferFull):
 		return "", f.invalid("a line between the chunks is too long")
 	case err != nil:
 		return "", f.body.broken(err)
