@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -189,6 +191,27 @@ func TestAReaderErrorIsTheAnswer(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if m := s.bodies.(*memory); m.used != 0 || len(m.bodies) != 0 {
+		t.Error("something was kept")
+	}
+}
+
+func TestAFalseDigestKeepsNothing(t *testing.T) {
+	made, err := New("111122223333", "us-east-1", nil, func(*http.Request, string, string, map[string][]string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := made.(*Handler)
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("PUT", "/bucket", nil))
+	for name, value := range map[string]string{"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA==", "x-amz-checksum-crc32": "AAAAAA=="} {
+		r := httptest.NewRequest("PUT", "/bucket/key", strings.NewReader("x"))
+		r.Header.Set(name, value)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != 400 || !strings.Contains(w.Body.String(), "BadDigest") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if m := h.state.bodies.(*memory); m.used != 0 || len(m.bodies) != 0 || len(h.state.refs) != 0 {
 		t.Error("something was kept")
 	}
 }
