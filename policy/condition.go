@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -118,14 +116,14 @@ func (c *compiler) conditions(n *node) ([]condition, error) {
 	for _, m := range n.members {
 		k, ok := parseOperator(m.key)
 		if !ok {
-			return nil, c.fail(m.start, m.value.path, "there is no condition operator "+strconv.Quote(m.key), "an operator such as StringEquals, StringLike, ArnLike, ForAnyValue:StringEquals or StringEqualsIfExists")
+			return nil, c.fail(m.start, m.value.path, "there is no condition operator "+excerpt(m.key), "an operator such as StringEquals, StringLike, ArnLike, ForAnyValue:StringEquals or StringEqualsIfExists")
 		}
 		if m.value.kind != objectNode {
 			return nil, c.failNode(m.value, m.key+" is not followed by "+m.value.kind.String(), `an object of condition keys: {"aws:RequestTag/team": "blue"}`)
 		}
 		for _, km := range m.value.members {
 			if km.key == "" || !strings.Contains(km.key, ":") {
-				return nil, c.fail(km.start, km.value.path, strconv.Quote(km.key)+" is not a condition key", "SERVICE:KEY, such as aws:RequestTag/team")
+				return nil, c.fail(km.start, km.value.path, excerpt(km.key)+" is not a condition key", "SERVICE:KEY, such as aws:RequestTag/team")
 			}
 			one := k
 			one.key = newContextKey(km.key)
@@ -173,7 +171,7 @@ func (c *compiler) operands(o operator, n *node) ([]operand, error) {
 	for _, v := range values {
 		one, problem, expected := compileOperand(o, v.text, c.variables())
 		if problem != "" {
-			return nil, c.failNode(v, fmt.Sprintf("%q: %s", v.text, problem), expected)
+			return nil, c.failNode(v, excerpt(v.text)+": "+problem, expected)
 		}
 		list = append(list, one)
 	}

@@ -195,7 +195,8 @@ func (d *Decision) lacks() (l lacks) {
 	}
 	// In one account a resource policy that names the role grants by itself; a
 	// trust policy that names nobody would do so too, once it did.
-	if !(sameAccount && (f.granted == namedRole || resource)) {
+	grants := f.granted == namedRole || resource
+	if !sameAccount || !grants {
 		l.add(Identity, !f.allowed[Identity] && p.Kind != Root)
 	}
 	l.add(Boundary, d.set.Boundary != nil && !f.allowed[Boundary])

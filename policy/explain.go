@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -190,12 +191,12 @@ func where(t Type) string {
 // allow is the statement that would do, in JSON.
 func (d *Decision) allow(t Type) string {
 	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: cmp.Or(d.req.Resource, "*")}
-	switch {
-	case t == Trust:
+	switch t {
+	case Trust:
 		statement.Principal, statement.Resource = d.req.Principal.element(), ""
-	case t == Resource:
+	case Resource:
 		statement.Principal = d.req.Principal.element()
-	case t == ResourceControl:
+	case ResourceControl:
 		statement.Principal = json.RawMessage(`"*"`)
 	}
 	text, err := marshal(statement, "", "")
@@ -298,9 +299,10 @@ func (r Reason) remedyCondition(req *Request, place string) string {
 	return fmt.Sprintf("make the request's %s %s, or add %s to %s", r.Key, quoted(r.Wanted, "or"), quoted(r.Found, "and"), place)
 }
 
-// quoted lists values for people; long lists are cut.
+// quoted lists values for people; long lists are cut, and so are values that are
+// longer than an S3 object's ARN can be.
 func quoted(values []string, word string) string {
-	const most = 5
+	const most, longest = 5, 1280
 	if len(values) == 0 {
 		return "nothing"
 	}
@@ -310,7 +312,7 @@ func quoted(values []string, word string) string {
 			list = append(list, fmt.Sprintf("%d more", len(values)-most))
 			break
 		}
-		list = append(list, fmt.Sprintf("%q", v))
+		list = append(list, strconv.Quote(clip(v, longest)))
 	}
 	if len(list) == 1 {
 		return list[0]

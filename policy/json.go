@@ -24,8 +24,8 @@ const (
 type SyntaxError struct {
 	Policy       string // the name given to Parse
 	Line, Column int    // from 1; the column counts characters
-	Path         string // JSON path: $.Statement[0].Effect
-	Problem      string // what is wrong
+	Path         string // JSON path: $.Statement[0].Effect; long keys are cut
+	Problem      string // what is wrong, with the beginning of the value
 	Expected     string // what belongs there; may be empty
 }
 
@@ -39,6 +39,24 @@ func (e *SyntaxError) Error() string {
 		s += "; expected " + e.Expected
 	}
 	return s
+}
+
+// maxExcerpt is how much of a value a SyntaxError shows, in bytes: a document is
+// its author's, and an error goes to logs and over wires.
+const maxExcerpt = 80
+
+// excerpt is the beginning of a value, quoted.
+func excerpt(s string) string { return strconv.Quote(clip(s, maxExcerpt)) }
+
+// clip cuts s, between two characters, to at most n bytes and a mark.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
 }
 
 type nodeKind int
@@ -122,11 +140,15 @@ func (r *reader) skip(these string) int {
 	return i
 }
 
+// position is the place of a byte, from 1; the column counts characters.
+func (r *reader) position(at int) (line, column int) {
+	before := r.doc[:min(at, len(r.doc))]
+	line = 1 + bytes.Count(before, []byte{'\n'})
+	return line, 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+}
+
 func (r *reader) fail(at int, path, problem, expected string) error {
-	at = min(at, len(r.doc))
-	before := r.doc[:at]
-	line := 1 + bytes.Count(before, []byte{'\n'})
-	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	line, column := r.position(at)
 	return &SyntaxError{Policy: r.name, Line: line, Column: column, Path: path, Problem: problem, Expected: expected}
 }
 
@@ -188,9 +210,9 @@ func (r *reader) object(n *node, depth int) error {
 			return err
 		}
 		key, _ := t.(string)
-		path := n.path + "." + key
+		path := n.path + "." + clip(key, maxExcerpt)
 		if seen[key] {
-			return r.fail(at, path, strconv.Quote(key)+" appears twice in one object", "each key once")
+			return r.fail(at, path, excerpt(key)+" appears twice in one object", "each key once")
 		}
 		if len(seen) == maxValues {
 			return r.fail(at, path, "too many keys in one object", fmt.Sprintf("at most %d", maxValues))

@@ -155,7 +155,8 @@ func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, miss
 		return missing == "" && want == s, true, missing
 	case stringEqualsIgnoreCase:
 		want, missing := v.expand(c)
-		return missing == "" && strings.ToLower(want) == strings.ToLower(s), true, missing
+		want, s = strings.ToLower(want), strings.ToLower(s) // AWS does not fold: ſ is not s
+		return missing == "" && want == s, true, missing
 	case stringLike:
 		ok, missing := v.match(c, s)
 		return ok, true, missing

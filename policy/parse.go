@@ -3,7 +3,6 @@ package policy
 import (
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -72,7 +71,7 @@ func (c *compiler) document(root *node) error {
 				return err
 			}
 			if v != version2008 && v != version2012 {
-				return c.failNode(m.value, strconv.Quote(v)+" is not a version of the policy language", `"2012-10-17" or "2008-10-17"`)
+				return c.failNode(m.value, excerpt(v)+" is not a version of the policy language", `"2012-10-17" or "2008-10-17"`)
 			}
 			c.policy.version = v
 		case "Id":
@@ -84,7 +83,7 @@ func (c *compiler) document(root *node) error {
 		case "Statement":
 			body = m.value
 		default:
-			return c.fail(m.start, m.value.path, "a policy has no element "+strconv.Quote(m.key), "Version, Id or Statement")
+			return c.fail(m.start, m.value.path, "a policy has no element "+excerpt(m.key), "Version, Id or Statement")
 		}
 	}
 	if body == nil {
@@ -114,13 +113,12 @@ func (c *compiler) statement(n *node) (*statement, error) {
 		return nil, c.failNode(n, "a statement is not "+n.kind.String(), "an object")
 	}
 	s := &statement{}
-	position := c.failNode(n, "", "").(*SyntaxError)
-	s.line, s.col = position.Line, position.Column
+	s.line, s.col = c.position(n.start)
 	has := make(map[string]*member, len(n.members))
 	for i := range n.members {
 		m := &n.members[i]
 		if !slices.Contains(elements, m.key) {
-			return nil, c.fail(m.start, m.value.path, "a statement has no element "+strconv.Quote(m.key), strings.Join(elements, ", "))
+			return nil, c.fail(m.start, m.value.path, "a statement has no element "+excerpt(m.key), strings.Join(elements, ", "))
 		}
 		has[m.key] = m
 	}
@@ -189,7 +187,7 @@ func (c *compiler) element(s *statement, m member) (err error) {
 			return err
 		}
 		if effect != "Allow" && effect != "Deny" {
-			return c.failNode(m.value, strconv.Quote(effect)+" is not an effect", `"Allow" or "Deny"`)
+			return c.failNode(m.value, excerpt(effect)+" is not an effect", `"Allow" or "Deny"`)
 		}
 		s.deny = effect == "Deny"
 	case "Principal", "NotPrincipal":
@@ -216,10 +214,10 @@ func (c *compiler) sid(s *statement, n *node) error {
 	}
 	// Services with resource policies of their own have their own rules for Sid.
 	if c.policy.Type != Resource && !plainSid.MatchString(sid) {
-		return c.failNode(n, strconv.Quote(sid)+" is not a statement ID", "letters and digits only")
+		return c.failNode(n, excerpt(sid)+" is not a statement ID", "letters and digits only")
 	}
 	if sid != "" && c.sids[sid] {
-		return c.failNode(n, "the Sid "+strconv.Quote(sid)+" is used twice", "a Sid that is unique in the policy")
+		return c.failNode(n, "the Sid "+excerpt(sid)+" is used twice", "a Sid that is unique in the policy")
 	}
 	c.sids[sid] = true
 	s.sid = sid
@@ -232,13 +230,13 @@ func (c *compiler) principals(n *node) ([]grantee, error) {
 	switch n.kind {
 	case stringNode:
 		if n.text != "*" {
-			return nil, c.failNode(n, strconv.Quote(n.text)+" is not a principal", expected)
+			return nil, c.failNode(n, excerpt(n.text)+" is not a principal", expected)
 		}
 		list = append(list, grantee{kind: everyone, source: "*"})
 	case objectNode:
 		for _, m := range n.members {
 			if !slices.Contains([]string{"AWS", "Service", "Federated", "CanonicalUser"}, m.key) {
-				return nil, c.fail(m.start, m.value.path, "there is no kind of principal "+strconv.Quote(m.key), "AWS, Service, Federated or CanonicalUser")
+				return nil, c.fail(m.start, m.value.path, "there is no kind of principal "+excerpt(m.key), "AWS, Service, Federated or CanonicalUser")
 			}
 			values, err := c.list(m.value, false)
 			if err != nil {
@@ -247,7 +245,7 @@ func (c *compiler) principals(n *node) ([]grantee, error) {
 			for _, v := range values {
 				g, expected := compileGrantee(m.key, v.text)
 				if expected != "" {
-					return nil, c.failNode(v, strconv.Quote(v.text)+" is not a principal of kind "+m.key, expected)
+					return nil, c.failNode(v, excerpt(v.text)+" is not a principal of kind "+m.key, expected)
 				}
 				list = append(list, g)
 			}
@@ -271,7 +269,7 @@ func (c *compiler) actions(n *node) ([]action, error) {
 	list := make([]action, 0, len(values))
 	for _, v := range values {
 		if !actionPattern.MatchString(v.text) {
-			return nil, c.failNode(v, strconv.Quote(v.text)+" is not an action", `"*" or SERVICE:ACTION, such as s3:GetObject or s3:Get*`)
+			return nil, c.failNode(v, excerpt(v.text)+" is not an action", `"*" or SERVICE:ACTION, such as s3:GetObject or s3:Get*`)
 		}
 		list = append(list, action{v.text, wildcards.Replace(asciiLower(v.text))})
 	}
@@ -287,7 +285,7 @@ func (c *compiler) resources(n *node) ([]template, error) {
 	for _, v := range values {
 		// Services name resources in their own policies in their own ways too.
 		if c.policy.Type != Resource && v.text != "*" && !strings.HasPrefix(v.text, "arn:") {
-			return nil, c.failNode(v, strconv.Quote(v.text)+" is not a resource", `"*" or an ARN`)
+			return nil, c.failNode(v, excerpt(v.text)+" is not a resource", `"*" or an ARN`)
 		}
 		if v.text == "" {
 			return nil, c.failNode(v, "the resource is empty", `"*" or an ARN`)
@@ -322,7 +320,7 @@ func (c *compiler) list(n *node, literals bool) ([]*node, error) {
 		items = n.items
 	}
 	for _, v := range items {
-		if v.kind != stringNode && !(literals && v.kind == literalNode) {
+		if v.kind != stringNode && (v.kind != literalNode || !literals) {
 			return nil, c.failNode(v, "this is "+v.kind.String(), "a string, or a list of strings")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -56,6 +57,33 @@ func TestDocumentsAreBounded(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		} else {
 			t.Log(err)
+		}
+	}
+}
+
+// What an author wrote is quoted in part: errors go to logs and over wires.
+func TestMistakesAreShort(t *testing.T) {
+	long := strings.Repeat("é", 4000)
+	for _, document := range []string{
+		`{"` + long + `":1}`,
+		`{"Version":"` + long + `","Statement":[]}`,
+		`{"Statement":{"` + long + `":1}}`,
+		`{"Statement":{"Effect":"` + long + `","Action":"*","Principal":"*"}}`,
+		`{"Statement":{"Effect":"Deny","Action":"` + long + `","Principal":"*"}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":"` + long + `"}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":{"` + long + `":1}}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":{"AWS":"` + long + `"}}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":"*","Sid":"` + long + `"}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":"*","Condition":{"` + long + `":{}}}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":"*","Condition":{"Bool":{"` + long + `":true}}}}`,
+		`{"Statement":{"Effect":"Deny","Action":"*","Principal":"*","Condition":{"Bool":{"a:` + long + `":"` + long + `"}}}}`,
+		`{"` + long + `":1,"` + long + `":1}`,
+		`{"Statement":{"` + long + `":{"` + long + `":[{"` + long + `":x`,
+	} {
+		_, err := policy.Parse(policy.Trust, "", []byte(document))
+		e, ok := errors.AsType[*policy.SyntaxError](err)
+		if !ok || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) || !strings.Contains(e.Problem+e.Path, "é…") {
+			t.Errorf("%.40s: %d bytes: %.400v", document, len(err.Error()), err)
 		}
 	}
 }
