@@ -253,6 +253,9 @@ func (c *compiler) principals(n *node) ([]grantee, error) {
 	default:
 		return nil, c.failNode(n, "a principal is not "+n.kind.String(), expected)
 	}
+	if len(list) == 0 {
+		return nil, c.failNode(n, "the list of principals is empty", "at least one principal")
+	}
 	if c.policy.Type == ResourceControl && (len(list) != 1 || list[0].kind != everyone) {
 		return nil, c.failNode(n, "a resource control policy speaks of every principal", `"*"`)
 	}
@@ -265,6 +268,9 @@ func (c *compiler) actions(n *node) ([]action, error) {
 	values, err := c.list(n, false)
 	if err != nil {
 		return nil, err
+	}
+	if len(values) == 0 {
+		return nil, c.failNode(n, "the list of actions is empty", "at least one action")
 	}
 	list := make([]action, 0, len(values))
 	for _, v := range values {
@@ -280,6 +286,9 @@ func (c *compiler) resources(n *node) ([]template, error) {
 	values, err := c.list(n, false)
 	if err != nil {
 		return nil, err
+	}
+	if len(values) == 0 {
+		return nil, c.failNode(n, "the list of resources is empty", "at least one resource")
 	}
 	list := make([]template, 0, len(values))
 	for _, v := range values {

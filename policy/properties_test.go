@@ -29,7 +29,7 @@ func some(d draw, from []string, what string) any {
 	if d(2, what) == 0 {
 		return pick(d, from, what)
 	}
-	list := make([]string, d(3, what))
+	list := make([]string, d(3, what)+1)
 	for i := range list {
 		list[i] = pick(d, from, what)
 	}
