@@ -64,7 +64,7 @@ func (d Decision) Fix() string {
 // or a statement of its own.
 func (d *Decision) change(t Type, near []Reason) string {
 	if near == nil {
-		return "add a statement such as " + d.allow(t) + where(t)
+		return "add a statement such as " + d.allow(t) + " to " + d.where(t)
 	}
 	changes := make([]string, len(near))
 	for i, r := range near {
@@ -181,11 +181,25 @@ func later(a, b Reason) bool {
 	return slices.Index(order, a.Clause) > slices.Index(order, b.Clause)
 }
 
-func where(t Type) string {
+// where is the policy of type t that a statement may be added to: the one that
+// applies, or a description where there are several or none.
+func (d *Decision) where(t Type) string {
 	if t == Identity {
-		return " to a policy of the caller"
+		return "a policy of " + cmp.Or(d.req.Principal.identityARN(), "the caller")
 	}
-	return " to the " + t.String()
+	var names []string
+	d.set.each(&d.req.Principal, func(p *Policy, _ Type) {
+		if p.Type == t {
+			names = append(names, p.Name)
+		}
+	})
+	switch {
+	case len(names) != 1 || names[0] == "":
+		return "the " + t.String()
+	case strings.Contains(names[0], t.String()) || t == Trust:
+		return names[0]
+	}
+	return "the " + t.String() + " " + names[0]
 }
 
 // allow is the statement that would do, in JSON.
@@ -232,7 +246,11 @@ func (r Reason) Statement() string {
 }
 
 func (r Reason) short() string {
-	return fmt.Sprintf("statement %d of %s", r.Index+1, cmp.Or(r.Policy, "the "+r.Type.String()))
+	sid := ""
+	if r.Sid != "" {
+		sid = fmt.Sprintf(" (Sid %q)", r.Sid)
+	}
+	return fmt.Sprintf("statement %d%s of %s", r.Index+1, sid, cmp.Or(r.Policy, "the "+r.Type.String()))
 }
 
 // Mismatch is the clause that failed, with what it wants and what was found:
