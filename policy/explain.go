@@ -302,16 +302,19 @@ func (r Reason) Remedy(req *Request) string {
 }
 
 func (r Reason) remedyCondition(req *Request, place string) string {
+	text := strings.Contains(r.Operator, "String") || strings.Contains(r.Operator, "Arn")
 	switch {
 	case sourceKeys[asciiLower(r.Key)] && req.Principal.Kind != Service:
 		return "remove " + place + ": the key exists only when an AWS service calls, so with this principal the condition never holds"
+	case r.Found == nil && text && !strings.Contains(r.Operator, "Not"):
+		return fmt.Sprintf("make the request carry %s with %s, or remove %s", r.Key, quoted(r.Wanted, "or"), place)
 	case r.Found == nil:
 		return fmt.Sprintf("make the request carry %s, or remove %s", r.Key, place)
 	case (len(r.Found) > 1 || newContextKey(r.Key).multivalued) && !strings.HasPrefix(r.Operator, "For"):
 		return fmt.Sprintf("write ForAnyValue:%s or ForAllValues:%s in %s: the key holds a list, which the plain operator never matches", r.Operator, r.Operator, place)
 	case strings.Contains(r.Operator, "Not"):
 		return fmt.Sprintf("take what matches %s out of %s", quoted(r.Found, "and"), place)
-	case !strings.Contains(r.Operator, "String") && !strings.Contains(r.Operator, "Arn"):
+	case !text:
 		return "change the request's " + r.Key + ", or " + place
 	}
 	return fmt.Sprintf("make the request's %s %s, or add %s to %s", r.Key, quoted(r.Wanted, "or"), quoted(r.Found, "and"), place)
