@@ -443,7 +443,7 @@ func TestBoundaryLimitsAndIsNamed(t *testing.T) {
 	}
 	_, err = w.iamAs(bob).ListUsers(t.Context(), &iam.ListUsersInput{})
 	wantError(t, err, "AccessDenied", "because no permissions boundary allows the iam:ListUsers action",
-		"in arn:aws:iam::111122223333:policy/edge, the permissions boundary of user bob")
+		`Fix: add "iam:ListUsers" to the Action of statement 1 of arn:aws:iam::111122223333:policy/edge.`)
 	entities, err := w.iam().ListEntitiesForPolicy(t.Context(), &iam.ListEntitiesForPolicyInput{PolicyArn: edge.Policy.Arn})
 	if err != nil || len(entities.PolicyUsers) != 1 || *entities.PolicyUsers[0].UserName != "bob" {
 		t.Errorf("%+v, %v", entities, err)
@@ -461,7 +461,7 @@ func TestExplicitDenyNamesItsStatement(t *testing.T) {
 	bob := w.user("bob", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Sid":"NoUsers","Effect":"Deny","Action":"iam:*User*","Resource":"*"}]}`)
 	_, err := w.iamAs(bob).ListUsers(t.Context(), &iam.ListUsersInput{})
 	wantError(t, err, "AccessDenied", "User: arn:aws:iam::111122223333:user/bob is not authorized to perform: iam:ListUsers on resource: arn:aws:iam::111122223333:user/ with an explicit deny in an identity-based policy.",
-		"Fix: remove or narrow the Deny statement NoUsers of inline policy permissions of user bob.")
+		`Fix: remove statement 2 (Sid "NoUsers") of inline policy permissions of user bob, or narrow it so that it no longer covers this request.`)
 }
 
 func TestIAMActionsAreAuthorisedOnTheirResource(t *testing.T) {

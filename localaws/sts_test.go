@@ -61,7 +61,7 @@ func TestServicePrincipalAssumesARole(t *testing.T) {
 	_, err = w.stsAsService("arn:aws:eks:us-east-1:111122223333:cluster/other", account).AssumeRole(t.Context(), &in)
 	wantError(t, err, "AccessDenied",
 		"User: pods.eks.amazonaws.com is not authorized to perform: sts:AssumeRole on resource: "+role,
-		"statement Trust of the trust policy of role pod", "aws:SourceArn")
+		`the condition on aws:SourceArn in statement 1 (Sid "Trust") of the trust policy of role pod.`)
 	_, err = w.stsAsService("", "").AssumeRole(t.Context(), &in)
 	wantError(t, err, "AccessDenied")
 }
@@ -74,7 +74,7 @@ func TestNobodyElseSpeaksForAService(t *testing.T) {
 	wantError(t, err, "AccessDenied", "is not an AWS service")
 	_, err = w.stsAs(w.aws.Admin()).AssumeRole(t.Context(), &in)
 	wantError(t, err, "AccessDenied", "because no role trust policy allows the sts:AssumeRole action",
-		"Fix: allow sts:AssumeRole to arn:aws:iam::111122223333:user/admin in the trust policy of role pod.")
+		`Fix: add {"AWS":"arn:aws:iam::111122223333:user/admin"} to the Principal of statement 1 (Sid "Trust") of the trust policy of role pod.`)
 }
 
 func TestServiceCredentialMayDoNothingElse(t *testing.T) {
@@ -112,7 +112,7 @@ func TestTrustInTheAccountNeedsTheIdentityPolicyToo(t *testing.T) {
 	w.assume(w.stsAs(bob), sts.AssumeRoleInput{RoleArn: &named})
 	_, err := w.stsAs(bob).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &root, RoleSessionName: aws.String("session")})
 	wantError(t, err, "AccessDenied", "because no identity-based policy allows the sts:AssumeRole action",
-		"Fix: allow sts:AssumeRole on "+root+" in a policy of user bob.")
+		`Fix: add a statement such as {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+root+`"} to a policy of arn:aws:iam::111122223333:user/bob.`)
 	eve := w.user("eve", allow("sts:AssumeRole", root))
 	w.assume(w.stsAs(eve), sts.AssumeRoleInput{RoleArn: &root})
 }
@@ -166,9 +166,9 @@ func TestExternalIDIsACondition(t *testing.T) {
 	c := w.stsAs(w.aws.Admin())
 	w.assume(c, sts.AssumeRoleInput{RoleArn: &role, ExternalId: aws.String("us-east-1/111122223333/local/ns/sa")})
 	_, err := c.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session"), ExternalId: aws.String("wrong")})
-	wantError(t, err, "AccessDenied", "sts:ExternalId", "the request has wrong")
+	wantError(t, err, "AccessDenied", `Fix: make the request's sts:ExternalId "us-east-1/111122223333/local/ns/sa"`)
 	_, err = c.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session")})
-	wantError(t, err, "AccessDenied", "the request has none")
+	wantError(t, err, "AccessDenied", `Fix: make the request carry sts:ExternalId with "us-east-1/111122223333/local/ns/sa", or remove the condition`)
 }
 
 func TestSourceIdentityStaysInAChain(t *testing.T) {
@@ -209,7 +209,7 @@ func TestSessionPoliciesNarrow(t *testing.T) {
 		t.Error(err)
 	}
 	wantError(t, list(inline, "bucket-two"), "AccessDenied",
-		`on resource: "arn:aws:s3:::bucket-two" because no session policy allows the s3:ListBucket action`, "in the session policy that the session was made with")
+		`on resource: "arn:aws:s3:::bucket-two" because no session policy allows the s3:ListBucket action`, `Fix: add "arn:aws:s3:::bucket-two" to the Resource of statement 1 of the session policy of session session.`)
 	if err := cmp.Or(list(managed, "bucket-one"), list(managed, "bucket-two")); err != nil {
 		t.Error(err)
 	}

@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -92,7 +91,7 @@ func (s *State) Authorize(r *Request, q Question) error {
 	if d.Allowed {
 		return nil
 	}
-	return denied(r.Caller, q, req, set, d)
+	return denied(r.Caller, req, d)
 }
 
 // policiesOf gathers every policy that applies to a caller.
@@ -171,20 +170,12 @@ func (c *Caller) Tags() []podid.Tag {
 	return mergeTags(c.Identity.Tags, c.Session.Tags)
 }
 
-// describe names the caller's identity: "role NAME".
-func (c *Caller) describe() string {
-	if c.Identity == nil {
-		return c.ARN
-	}
-	return string(c.Identity.Kind) + " " + c.Identity.Name
-}
-
 // denied words a refusal.
-func denied(c *Caller, q Question, req policy.Request, set policy.Set, d policy.Decision) *awswire.Error {
-	resource := q.Resource
-	if strings.HasPrefix(q.Action, "s3:") {
+func denied(c *Caller, req policy.Request, d policy.Decision) *awswire.Error {
+	resource := req.Resource
+	if strings.HasPrefix(req.Action, "s3:") {
 		resource = `"` + resource + `"`
 	}
-	message := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s", c.ARN, q.Action, resource)
-	return awswire.Errorf(http.StatusForbidden, "AccessDenied", "%s %s. Fix: %s.", message, d.Because(req), fix(c, q, set, d))
+	return awswire.Errorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s. Fix: %s.",
+		c.ARN, req.Action, resource, d.Because(req), d.Fix())
 }
