@@ -35,7 +35,7 @@ func Parse(t policy.Type, name, text string) (Document, error) {
 	d := Document{Text: text}
 	p, err := policy.Parse(t, name, []byte(text))
 	if err != nil {
-		return Document{}, malformedPolicy(err)
+		return Document{}, malformedPolicy(t, err)
 	}
 	d.compiled = p
 	return d, nil

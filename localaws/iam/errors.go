@@ -66,35 +66,48 @@ func malformed(format string, args ...any) error {
 
 // malformedPolicy words a parser's complaint: AWS's sentence, and then, since
 // the local AWS is a teacher, where and what.
-func malformedPolicy(err error) error {
+func malformedPolicy(t policy.Type, err error) error {
 	message := "Syntax errors in policy."
 	if e, ok := errors.AsType[*policy.SyntaxError](err); ok {
 		where := *e
 		where.Policy = "" // the caller knows which one they sent
-		message = syntaxError(e) + " At " + clip(where.Error())
+		message = syntaxError(t, e) + " At " + where.Error() + "."
 	}
 	return &awswire.Error{Status: http.StatusBadRequest, Code: "MalformedPolicyDocument", Message: message, Err: err}
 }
 
-// syntaxError is AWS's sentence for a mistake.
-func syntaxError(e *policy.SyntaxError) string {
-	switch {
-	case e.Expected == "valid JSON":
+// syntaxError is AWS's sentence for a mistake; where AWS's is not known, its
+// general one. Trust policies have a parser of their own there.
+func syntaxError(t policy.Type, e *policy.SyntaxError) string {
+	if e.Expected == "valid JSON" {
 		return "This policy contains invalid Json."
-	case strings.HasSuffix(e.Problem, " has no Resource"):
-		return "Has prohibited field Resource."
-	case strings.HasSuffix(e.Problem, " has no Principal"):
-		return "Policy document should not specify a principal."
+	}
+	for _, known := range sentences {
+		if strings.HasSuffix(e.Problem, known.problem) && (t == policy.Trust) == known.trust {
+			return known.sentence
+		}
 	}
 	return "Syntax errors in policy."
 }
 
-// clip keeps what a caller sent from filling an answer.
-func clip(s string) string {
-	if len(s) > 500 {
-		return strings.ToValidUTF8(s[:500], "") + "…"
-	}
-	return s + "."
+// sentences are AWS's, by the end of ours.
+var sentences = []struct {
+	trust             bool
+	problem, sentence string
+}{
+	{true, "role trust policy has no Resource", "Has prohibited field Resource."},
+	{true, "the statement has no Principal", "Missing required field Principal."},
+	{true, "the list of principals is empty", "Missing required field Principal."},
+	{true, "the statement has no Action", "Missing required field Action."},
+	{true, "the list of actions is empty", "Missing required field Action."},
+	{false, "policy has no Principal", "Policy document should not specify a principal."},
+	{false, "policy has no NotPrincipal", "Policy document should not specify a principal."},
+	{false, "the statement has no Action", "Policy statement must contain actions."},
+	{false, "the list of actions is empty", "Policy statement must contain actions."},
+	{false, "the statement has no Resource", "Policy statement must contain resources."},
+	{false, "the list of resources is empty", "Policy statement must contain resources."},
+	{false, " is not an action", "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."},
+	{false, " is used twice", "Statement IDs (SID) in a single policy must be unique."},
 }
 
 func title(kind Kind) string { return strings.ToUpper(string(kind[:1])) + string(kind[1:]) }

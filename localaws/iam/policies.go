@@ -60,7 +60,7 @@ func (s *State) CreatePolicy(p ManagedPolicy) (*ManagedPolicy, error) {
 		return nil, err
 	}
 	if err := p.compile(); err != nil {
-		return nil, malformedPolicy(err)
+		return nil, malformedPolicy(policy.Identity, err)
 	}
 	if p.Document.size() > MaxManagedPolicy {
 		return nil, quotaExceeded("PolicySize", MaxManagedPolicy)
