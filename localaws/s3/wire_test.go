@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -258,6 +259,11 @@ func TestPresignedURLsWork(t *testing.T) {
 	}
 }
 
+// withBody is the text of a request with content.
+func withBody(line, headers, body string) string {
+	return fmt.Sprintf("%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%s\r\n%s", line, len(body), headers, body)
+}
+
 // FuzzS3Request sends arbitrary requests: each is answered, and each refusal is
 // a document that a client can read.
 func FuzzS3Request(f *testing.F) {
@@ -265,14 +271,15 @@ func FuzzS3Request(f *testing.F) {
 		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"GET /seeded?list-type=2&prefix=a&delimiter=/&max-keys=2&encoding-type=url HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"GET /?marker=%00&max-keys=0 HTTP/1.1\r\nHost: seeded.s3.localhost:80\r\n\r\n",
-		"PUT /seeded/%C3%A4?tagging HTTP/1.1\r\nHost: localhost\r\nContent-Length: 63\r\n\r\n<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>1234",
+		withBody("PUT /seeded/key?tagging", "", "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"),
+		withBody("POST /seeded?delete", "Content-MD5: /nrxC55wzGrpy7V12nyhCw==\r\n", "<Delete><Object><Key>key</Key><VersionId>1</VersionId></Object></Delete>"),
+		withBody("POST /seeded/m?uploadId=x", "X-Amz-Mp-Object-Size: 5\r\n", "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>&quot;a&quot;</ETag></Part></CompleteMultipartUpload>"),
+		withBody("PUT /other", "", "<CreateBucketConfiguration xmlns='http://s3.amazonaws.com/doc/2006-03-01/'><LocationConstraint>eu-central-1</LocationConstraint><Tags/></CreateBucketConfiguration>"),
 		"PUT /seeded/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nX-Amz-Meta-A: b\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\nX-Amz-Tagging: a=b\r\n\r\nx",
 		"PUT /seeded/c HTTP/1.1\r\nHost: localhost\r\nX-Amz-Copy-Source: /seeded/key%3F\r\nX-Amz-Copy-Source-Range: bytes=0-1\r\n\r\n",
 		"GET /seeded/key HTTP/1.1\r\nHost: localhost\r\nRange: bytes=-1\r\nIf-None-Match: \"a\", W/\"b\"\r\nIf-Range: \"x\"\r\n\r\n",
 		"GET /seeded/key?partNumber=1&response-content-type=%0d%0aA:%20b HTTP/1.1\r\nHost: localhost\r\n\r\n",
-		"POST /seeded?delete HTTP/1.1\r\nHost: localhost\r\nContent-Length: 64\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\n\r\n<Delete><Object><Key>a</Key><VersionId>1</VersionId></Object></D",
 		"POST /seeded/m?uploads HTTP/1.1\r\nHost: localhost\r\nX-Amz-Checksum-Algorithm: SHA256\r\nX-Amz-Checksum-Type: FULL_OBJECT\r\n\r\n",
-		"POST /seeded/m?uploadId=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 97\r\n\r\n<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>a</ETag></Part></CompleteMultipartU",
 		"GET /seeded/key?attributes HTTP/1.1\r\nHost: localhost\r\nX-Amz-Object-Attributes: ETag,Checksum,ObjectParts\r\nX-Amz-Max-Parts: 1\r\n\r\n",
 		"DELETE /seeded/key?uploadId=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"HEAD /seeded?acl HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
