@@ -16,14 +16,15 @@ build: ## Build bin/podid
 demo: build ## The walk-through on the embedded local AWS, as service principal and as broker
 	@./bin/podid demo
 
-test: ## All tests, then all again with the race detector
+test: ## All tests, then all again with the race detector (but test/, which drives other processes)
 	@echo "pass 1 of 2: go test"
 	@$(GO) test ./...
 	@echo "pass 2 of 2: go test -race"
-	@$(GO) test -race ./...
+	@$(GO) test -race $$($(GO) list ./... | grep -v /test/)
 
-interop: build ## Other people's clients: the AWS CLI and @aws-sdk/client-s3 (skips by name what is missing)
-	@$(GO) test -v -count=1 -tags interop ./test/interop/...
+KILLS ?= 100
+interop: ## Other people's clients (skips by name what is missing), and a killed world, KILLS times
+	@$(GO) test -v -count=1 ./test/interop -kills $(KILLS)
 
 lint: ## go vet and golangci-lint
 	@$(GO) vet ./...
