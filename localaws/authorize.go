@@ -52,11 +52,8 @@ func (a *AWS) PassRole(r *http.Request, role podid.RoleARN) error {
 		return err
 	}
 	keys := policy.Keys{"iam:PassedToService": {podid.ServicePrincipal}}
-	if i, err := a.iam.Identity(iam.Role, role.Name()); err == nil {
-		for _, t := range i.Tags {
-			keys["iam:ResourceTag/"+t.Key] = []string{t.Value}
-			keys["aws:ResourceTag/"+t.Key] = []string{t.Value}
-		}
+	if i, err := a.iam.Identity(iam.Role, role.Name()); err == nil && i.ARN == string(role) {
+		i.AddTagKeys(keys)
 	}
 	if err := a.iam.Authorize(request, iam.Question{Action: "iam:PassRole", Resource: string(role), Keys: keys}); err != nil {
 		return jsonError(err)

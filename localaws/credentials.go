@@ -3,6 +3,7 @@ package localaws
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/openpodidentity/podid/internal/journal"
 	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/localaws/iam"
+	"github.com/openpodidentity/podid/localaws/sts"
 	"github.com/openpodidentity/podid/policy"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -80,52 +82,46 @@ func (a *AWS) adminKey() (*iam.AccessKey, error) {
 // that are active, the sessions of STS whose role or user still exists, and the
 // service credential.
 func (a *AWS) Lookup(_ context.Context, accessKeyID, sessionToken string) (sigv4.Key, error) {
+	key, _, err := a.find(accessKeyID, sessionToken)
+	return key, err
+}
+
+// find finds the key of an access key ID, and who it is that has it.
+func (a *AWS) find(accessKeyID, sessionToken string) (sigv4.Key, *iam.Caller, error) {
 	switch {
 	case accessKeyID == a.service.AccessKeyID:
-		return sigv4.Key{Secret: a.service.SecretAccessKey}, nil
+		return sigv4.Key{Secret: a.service.SecretAccessKey}, &iam.Caller{
+			Principal:   policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal},
+			AccessKeyID: accessKeyID,
+		}, nil
 	case strings.HasPrefix(accessKeyID, "ASIA"):
-		if sessionToken == "" {
-			return sigv4.Key{}, fmt.Errorf("session key without its token: %w", sigv4.ErrUnknownKey)
-		}
-		secret, expires, err := a.sts.Secret(accessKeyID, sessionToken)
-		if err != nil {
-			// A secret that nobody has and another token: refused as InvalidToken.
-			return sigv4.Key{Secret: iam.NewSecret(), SessionToken: "none"}, nil
-		}
-		return sigv4.Key{Secret: secret, SessionToken: sessionToken, Expires: expires}, nil
+		return a.findSession(accessKeyID, sessionToken)
 	}
 	k := a.iam.AccessKey(accessKeyID)
 	if k == nil || !k.Active {
-		return sigv4.Key{}, sigv4.ErrUnknownKey
-	}
-	return sigv4.Key{Secret: k.Secret}, nil
-}
-
-// caller is who a verified signature speaks for.
-func (a *AWS) caller(v sigv4.Verified) (*iam.Caller, error) {
-	if v.AccessKeyID == a.service.AccessKeyID {
-		return &iam.Caller{
-			Principal:   policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal},
-			AccessKeyID: v.AccessKeyID,
-		}, nil
-	}
-	if v.SessionToken != "" {
-		c, err := a.sts.Caller(v.AccessKeyID, v.SessionToken)
-		if err != nil {
-			return nil, err
-		}
-		return c, nil
-	}
-	k := a.iam.AccessKey(v.AccessKeyID)
-	if k == nil || !k.Active {
-		return nil, sigv4.ErrUnknownKey
+		return sigv4.Key{}, nil, sigv4.ErrUnknownKey
 	}
 	u, err := a.iam.Identity(iam.User, k.User)
 	if err != nil {
-		return nil, err
+		return sigv4.Key{}, nil, fmt.Errorf("user of the key is gone: %w", sigv4.ErrUnknownKey)
 	}
-	return &iam.Caller{
+	return sigv4.Key{Secret: k.Secret}, &iam.Caller{
 		Principal: policy.Principal{Kind: policy.User, Account: a.account, ARN: u.ARN},
 		Identity:  u, UserID: u.ID, AccessKeyID: k.ID,
 	}, nil
+}
+
+func (a *AWS) findSession(accessKeyID, sessionToken string) (sigv4.Key, *iam.Caller, error) {
+	if sessionToken == "" {
+		return sigv4.Key{}, nil, fmt.Errorf("session key without its token: %w", sigv4.ErrUnknownKey)
+	}
+	caller, secret, err := a.sts.Caller(accessKeyID, sessionToken)
+	if errors.Is(err, sts.ErrToken) {
+		// Another token than the one sent: the verifier calls that InvalidToken.
+		return sigv4.Key{Secret: "none", SessionToken: "not " + sessionToken}, nil, nil
+	}
+	if err != nil {
+		return sigv4.Key{}, nil, err
+	}
+	return sigv4.Key{Secret: secret, SessionToken: sessionToken, Expires: caller.Session.Expires}, caller, nil
 }

@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -93,7 +94,7 @@ func (a *AWS) refuseUnsignedQuery(w http.ResponseWriter, r *http.Request, servic
 		refuse(w, r, serviceSTS, awswire.NotImplemented("STS", q.Action))
 		return
 	}
-	_, err := a.verifier.Verify(r) // says what is wrong with the header, or that there is none
+	_, err := a.verify(r) // says what is wrong with the header, or that there is none
 	if err == nil {
 		err = awswire.Errorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
 	}
@@ -142,15 +143,15 @@ func (a *AWS) serveGiven(w http.ResponseWriter, r *http.Request, name string, ne
 
 // verify proves the signature and gathers what the request says of itself.
 func (a *AWS) verify(r *http.Request) (*iam.Request, error) {
-	v, err := a.verifier.Verify(r)
+	// Who has the key is found with the key: a session token is opened once.
+	var c *iam.Caller
+	verifier := sigv4.Verifier{Now: a.now, Lookup: func(_ context.Context, accessKeyID, sessionToken string) (key sigv4.Key, err error) {
+		key, c, err = a.find(accessKeyID, sessionToken)
+		return key, err
+	}}
+	v, err := verifier.Verify(r)
 	if err != nil {
 		return nil, err
-	}
-	c, err := a.caller(v)
-	if err != nil {
-		// The key went away between its lookup and now.
-		a.log.DebugContext(r.Context(), "caller is gone", "accessKeyId", v.AccessKeyID, "error", err)
-		return nil, awswire.Errorf(http.StatusForbidden, "InvalidClientTokenId", "The security token included in the request is invalid.")
 	}
 	if err := readSource(r, c); err != nil {
 		return nil, err

@@ -19,7 +19,6 @@ import (
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/journal"
-	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/localaws/iam"
 	"github.com/openpodidentity/podid/localaws/s3"
 	"github.com/openpodidentity/podid/localaws/sts"
@@ -49,11 +48,10 @@ type AWS struct {
 	now             func() time.Time
 	log             *slog.Logger
 
-	iam      *iam.State
-	sts      *sts.State
-	verifier *sigv4.Verifier
-	admin    podid.Credentials
-	service  podid.Credentials
+	iam     *iam.State
+	sts     *sts.State
+	admin   podid.Credentials
+	service podid.Credentials
 
 	iamAPI, stsAPI, s3API http.Handler
 	eks, eksAuth          http.Handler
@@ -95,7 +93,6 @@ func New(c Config) (*AWS, error) {
 	if err := a.mint(c.Journal); err != nil {
 		return nil, fmt.Errorf("mint the first credentials: %w", err)
 	}
-	a.verifier = &sigv4.Verifier{Lookup: a.Lookup, Now: a.now}
 	a.iamAPI = &iam.API{State: a.iam, Log: a.log}
 	a.stsAPI = &sts.API{State: a.sts, Log: a.log}
 	a.s3API = store

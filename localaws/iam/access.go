@@ -31,6 +31,7 @@ type Caller struct {
 // Session is what temporary credentials carry.
 type Session struct {
 	Issued         time.Time
+	Expires        time.Time
 	Tags           []podid.Tag // transitive ones included
 	Transitive     []string    // keys among Tags
 	SourceIdentity string

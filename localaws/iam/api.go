@@ -226,23 +226,14 @@ func (c *call) arn(kind Kind, name string) string {
 	return c.state.arn(string(kind), "/", name)
 }
 
-// resourceTags are the keys that tell what tags the resource has.
-func resourceTags(tags []podid.Tag) policy.Keys {
-	keys := policy.Keys{}
-	for _, t := range tags {
-		keys["aws:ResourceTag/"+t.Key] = []string{t.Value}
-		keys["iam:ResourceTag/"+t.Key] = []string{t.Value}
-	}
-	return keys
-}
-
 // identityKeys are the keys of an operation on a role or user.
 func (c *call) identityKeys(kind Kind, name string) policy.Keys {
 	i, err := c.state.Identity(kind, name)
 	if err != nil {
 		return policy.Keys{}
 	}
-	keys := resourceTags(i.Tags)
+	keys := policy.Keys{}
+	i.AddTagKeys(keys)
 	if i.Boundary != "" {
 		keys["iam:PermissionsBoundary"] = []string{i.Boundary}
 	}

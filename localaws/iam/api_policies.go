@@ -76,7 +76,7 @@ func createPolicy(c *call) (any, error) {
 func (c *call) allowPolicy(action, arn string, further policy.Keys) error {
 	keys := policy.Keys{}
 	if p, err := c.state.ManagedPolicy(arn); err == nil {
-		keys = resourceTags(p.Tags)
+		addResourceTags(keys, p.Tags)
 	}
 	for k, v := range further {
 		keys[k] = v

@@ -4,6 +4,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/localaws/internal/constraint"
+	"github.com/openpodidentity/podid/policy"
 )
 
 // roleXML is a role in an answer.
@@ -96,7 +97,7 @@ func (c *call) allowCreate(what string, i Identity) error {
 		path = "/"
 	}
 	arn := c.state.arn(string(i.Kind), path, i.Name)
-	keys := addRequestTags(resourceTags(nil), i.Tags)
+	keys := addRequestTags(policy.Keys{}, i.Tags)
 	if i.Boundary != "" {
 		keys["iam:PermissionsBoundary"] = []string{i.Boundary}
 	}

@@ -51,6 +51,16 @@ func (i *Identity) Tag(key string) (string, bool) {
 	return "", false
 }
 
+// AddTagKeys adds the condition keys that tell what tags the role or user has.
+func (i *Identity) AddTagKeys(keys policy.Keys) { addResourceTags(keys, i.Tags) }
+
+func addResourceTags(keys policy.Keys, tags []podid.Tag) {
+	for _, t := range tags {
+		keys["aws:ResourceTag/"+t.Key] = []string{t.Value}
+		keys["iam:ResourceTag/"+t.Key] = []string{t.Value}
+	}
+}
+
 func (i *Identity) clone() *Identity {
 	c := *i
 	c.Inline = maps.Clone(i.Inline)

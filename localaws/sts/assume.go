@@ -51,7 +51,7 @@ type RoleSession struct {
 // AssumeRole decides and makes the session. Errors are *awswire.Error.
 func (s *State) AssumeRole(r *iam.Request, a AssumeRole) (RoleSession, error) {
 	caller := r.Caller
-	role, _ := s.role(a.Role)
+	role := s.role(a.Role)
 	tags, err := sessionTags(caller.Session, a.Tags, a.Transitive)
 	if err != nil {
 		return RoleSession{}, err
@@ -93,13 +93,13 @@ func (s *State) AssumeRole(r *iam.Request, a AssumeRole) (RoleSession, error) {
 	}, nil
 }
 
-// role finds a role of this account by its ARN.
-func (s *State) role(arn string) (*iam.Identity, error) {
+// role finds a role of this account by its ARN; nil if there is none.
+func (s *State) role(arn string) *iam.Identity {
 	role, err := s.iam.Identity(iam.Role, podid.RoleARN(arn).Name())
 	if err != nil || role.ARN != arn {
-		return nil, ErrToken
+		return nil
 	}
-	return role, nil
+	return role
 }
 
 // noSuchRole is the same sentence as a refusal, as at AWS; the one after it is
@@ -218,10 +218,7 @@ func (s *State) authorize(r *iam.Request, role *iam.Identity, a AssumeRole, tags
 	if a.SourceIdentity != "" {
 		keys["sts:SourceIdentity"] = []string{a.SourceIdentity}
 	}
-	for _, t := range role.Tags {
-		keys["aws:ResourceTag/"+t.Key] = []string{t.Value}
-		keys["iam:ResourceTag/"+t.Key] = []string{t.Value}
-	}
+	role.AddTagKeys(keys)
 	// Tags handed down are request tags too: EKS's own page on target roles
 	// conditions a chained role's trust policy on aws:RequestTag/kubernetes-….
 	for _, t := range tags.all {

@@ -138,19 +138,6 @@ func (s *State) unseal(token string) (session, error) {
 	return opened, nil
 }
 
-// Secret is the secret access key of a session and when it expires. The error is
-// ErrToken.
-func (s *State) Secret(accessKeyID, token string) (secret string, expires time.Time, err error) {
-	opened, err := s.unseal(token)
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	if opened.AccessKeyID != accessKeyID || s.identity(opened) == nil {
-		return "", time.Time{}, ErrToken
-	}
-	return s.secret(accessKeyID), opened.Expires, nil
-}
-
 // identity is the session's role or user as it is now; nil if it was deleted,
 // even if another of the same name was made since.
 func (s *State) identity(opened session) *iam.Identity {
@@ -168,23 +155,25 @@ func (s *State) identity(opened session) *iam.Identity {
 	return nil
 }
 
-// Caller is who a verified session speaks for. The error is ErrToken.
-func (s *State) Caller(accessKeyID, token string) (*iam.Caller, error) {
+// Caller is who a session speaks for, and the secret access key that proves it:
+// until a signature is verified with the secret, and the time with
+// Session.Expires, nothing is proved. The error is ErrToken.
+func (s *State) Caller(accessKeyID, token string) (c *iam.Caller, secret string, err error) {
 	opened, err := s.unseal(token)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	identity := s.identity(opened)
 	if opened.AccessKeyID != accessKeyID || identity == nil {
-		return nil, ErrToken
+		return nil, "", ErrToken
 	}
-	c := &iam.Caller{
+	c = &iam.Caller{
 		Principal:   policy.Principal{Kind: policy.User, Account: s.iam.Account, ARN: identity.ARN},
 		Identity:    identity,
 		UserID:      identity.ID,
 		AccessKeyID: accessKeyID,
 		Session: &iam.Session{
-			Issued: opened.Issued, Tags: opened.Tags, Transitive: opened.Transitive,
+			Issued: opened.Issued, Expires: opened.Expires, Tags: opened.Tags, Transitive: opened.Transitive,
 			SourceIdentity: opened.SourceIdentity, PolicyARNs: opened.PolicyARNs,
 		},
 	}
@@ -196,11 +185,11 @@ func (s *State) Caller(accessKeyID, token string) (*iam.Caller, error) {
 	if opened.Policy != "" {
 		d, err := iam.Parse(policy.Session, sessionPolicyName(opened.SessionName), opened.Policy)
 		if err != nil {
-			return nil, ErrToken // it was parsed when the token was sealed
+			return nil, "", ErrToken // it was parsed when the token was sealed
 		}
 		c.Session.Policies = []*policy.Policy{d.Policy()}
 	}
-	return c, nil
+	return c, s.secret(accessKeyID), nil
 }
 
 func (s *State) sessionARN(role, name string) string {

@@ -79,7 +79,7 @@ func BenchmarkCaller(b *testing.B) {
 	}
 	c := s.issue(session{Kind: iam.Role, Identity: role.ID, Name: role.Name, SessionName: "session", Tags: make([]podid.Tag, 6)}, time.Hour)
 	for b.Loop() {
-		if _, err := s.Caller(c.AccessKeyID, c.SessionToken); err != nil {
+		if _, _, err := s.Caller(c.AccessKeyID, c.SessionToken); err != nil {
 			b.Fatal(err)
 		}
 	}
