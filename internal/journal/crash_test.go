@@ -131,6 +131,7 @@ func TestKilledProcessesLoseNothingAcknowledged(t *testing.T) {
 				t.Fatalf("writer %d was told of %d and finds %d", w, acknowledged[w], counts[w])
 			}
 		}
+		acknowledged = counts // the next child counts on from there
 		if err := j.Close(); err != nil {
 			t.Fatal(err)
 		}
