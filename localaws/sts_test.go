@@ -484,3 +484,19 @@ func TestGetAccessKeyInfoKnowsTheAccountsKeys(t *testing.T) {
 	_, err = w.stsAs(admin).GetAccessKeyInfo(t.Context(), &sts.GetAccessKeyInfoInput{AccessKeyId: aws.String("ASIAIOSFODNN7EXAMPLE")})
 	wantError(t, err, "NotImplemented", "GetAccessKeyInfo")
 }
+
+// Whatever a session may carry, its token is one that the front takes.
+func TestTheLongestTokenIsAccepted(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	role := w.role("role", trust(userPrincipal("admin"), `["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]`), "")
+	// Characters that JSON can write as six.
+	document := allow("s3:*", "arn:aws:s3:::")
+	document = strings.Replace(document, ":::", ":::"+strings.Repeat("<", 2048-len(document)), 1)
+	session := w.assume(w.stsAs(w.aws.Admin()), sts.AssumeRoleInput{
+		RoleArn: &role, RoleSessionName: aws.String(strings.Repeat("s", 64)), SourceIdentity: aws.String(strings.Repeat("i", 64)),
+		Policy: &document, Tags: tags(strings.Repeat("k", 128), strings.Repeat("v", 256)), TransitiveTagKeys: []string{strings.Repeat("k", 128)},
+	})
+	if _, err := w.stsAs(session).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{}); err != nil {
+		t.Errorf("token of %d characters: %v", len(session.SessionToken), err)
+	}
+}

@@ -1,6 +1,7 @@
 package sts
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -30,9 +31,10 @@ type State struct {
 
 const (
 	journalKey = "sts/key"
-	// maxToken bounds the session tokens that are looked at, in characters. What
-	// goes into one (tags, policies, names) is bounded far below it.
-	maxToken = 64 << 10
+	// maxToken bounds the session tokens that are looked at, in characters, as
+	// package sigv4 does. What goes into one (tags, policies, names) is bounded far
+	// below it.
+	maxToken = 16 << 10
 	// tokenVersion is the first byte of a token, and authenticated with it.
 	tokenVersion = 1
 )
@@ -103,7 +105,11 @@ func (s *State) issue(session session, lasts time.Duration) podid.Credentials {
 }
 
 func (s *State) seal(session session) string {
-	plain, _ := json.Marshal(session) // strings, times and slices of them
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // six bytes for one would make a token too long
+	_ = e.Encode(session)  // strings, times and slices of them always encode
+	plain := b.Bytes()
 	token := make([]byte, 1+s.aead.NonceSize(), 1+s.aead.NonceSize()+len(plain)+s.aead.Overhead())
 	token[0] = tokenVersion
 	nonce := token[1:]
