@@ -357,6 +357,26 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
+func TestDataOfAnotherAccountAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	j := openJournal(t, dir)
+	newWorld(t, localaws.Config{Journal: j})
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = openJournal(t, dir)
+	defer j.Close()
+	for _, other := range []localaws.Config{{Account: "999999999999"}, {Region: "cn-north-1"}} {
+		other.Journal = j
+		if _, err := localaws.New(other); !problem.Is(err, problem.Usage) || !strings.Contains(err.Error(), account) {
+			t.Errorf("error is %v", err)
+		}
+	}
+	if _, err := localaws.New(localaws.Config{Journal: j, Region: "eu-central-1"}); err != nil {
+		t.Errorf("another region of the account: %v", err)
+	}
+}
+
 func TestConcurrentCallersSeeWholeChanges(t *testing.T) {
 	w := newWorld(t, localaws.Config{})
 	role := w.role("role", trust(userPrincipal("admin"), assumeAndTag), "")

@@ -76,6 +76,9 @@ func Open(account, partition string, j *journal.Journal, now func() time.Time) (
 	}); err != nil {
 		return nil, err
 	}
+	if err = s.checkAccount(); err != nil {
+		return nil, err
+	}
 	if err = load(j, keyPrefix, func(k *AccessKey) error {
 		s.keys[k.ID] = k
 		return nil
@@ -83,6 +86,18 @@ func Open(account, partition string, j *journal.Journal, now func() time.Time) (
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkAccount refuses the data of another account or partition: its identities
+// would go on under ARNs that nothing here can own.
+func (s *State) checkAccount() error {
+	for _, i := range s.identities {
+		if !strings.HasPrefix(i.ARN, s.arn("", "", "")) {
+			return problem.New(problem.Usage, "the data are of another account than %s (%s): they have the %s %s", s.Account, s.Partition, i.Kind, i.ARN).
+				Fixed("start with the account and region that the data were made with, or with another data directory")
+		}
+	}
+	return nil
 }
 
 func load[T any](j *journal.Journal, prefix string, add func(*T) error) error {
