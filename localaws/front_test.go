@@ -246,6 +246,29 @@ func TestGivenHandlersAreGuardedByAuthorize(t *testing.T) {
 	wantError(t, create(w.aws.Service()), "AccessDeniedException")
 }
 
+// The tags that count are those of the very role, not of one of its name.
+func TestPassRoleReadsTheTagsOfTheRoleThatIsPassed(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	role := w.role("red", trust(podsPrincipal, assumeAndTag), "")
+	if _, err := w.iam().TagRole(t.Context(), &iam.TagRoleInput{RoleName: aws.String("red"), Tags: iamTags("team", "red")}); err != nil {
+		t.Fatal(err)
+	}
+	bob := w.user("bob", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:PassRole","Resource":"*","Condition":{"StringEquals":{"iam:ResourceTag/team":"red"}}}]}`)
+	pass := func(role string) error {
+		r := httptest.NewRequest(http.MethodPost, "http://eks.us-east-1.amazonaws.com/clusters/local/pod-identity-associations", strings.NewReader("{}"))
+		sign(t, bob, r, "{}", "eks")
+		return w.aws.PassRole(r, podid.RoleARN(role))
+	}
+	if err := pass(role); err != nil {
+		t.Error(err)
+	}
+	for _, other := range []string{"arn:aws:iam::999999999999:role/red", "arn:aws:iam::111122223333:role/path/red", "junk"} {
+		if pass(other) == nil {
+			t.Errorf("%s may be passed", other)
+		}
+	}
+}
+
 func TestLookupServesAVerifierOfAnotherHandler(t *testing.T) {
 	w := newWorld(t, localaws.Config{})
 	v := sigv4.Verifier{Lookup: w.aws.Lookup}
