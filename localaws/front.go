@@ -80,7 +80,8 @@ func (a *AWS) serveUnsigned(w http.ResponseWriter, r *http.Request) {
 		if r.TLS != nil {
 			scheme = "https"
 		}
-		fmt.Fprintf(w, welcome, scheme, clip(r.Host), a.region)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		fmt.Fprintf(w, welcome, scheme, clip(r.Host), a.region) //nolint:gosec // plain text, and not to be taken for anything else
 	default:
 		a.refuseUnsignedQuery(w, r, service)
 	}

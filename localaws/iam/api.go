@@ -302,9 +302,9 @@ func encoded(document string) string {
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 
 // own is the user that a call without UserName means: the caller.
-func (c *call) own(param string) string {
-	if c.Has(param) {
-		return c.named(param, 128)
+func (c *call) own() string {
+	if c.Has("UserName") {
+		return c.identityName(User)
 	}
 	if caller := c.request.Caller; caller.Kind == policy.User && caller.Identity != nil {
 		return caller.Identity.Name

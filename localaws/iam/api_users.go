@@ -44,7 +44,7 @@ func createUser(c *call) (any, error) {
 }
 
 func getUser(c *call) (any, error) {
-	name := c.own("UserName")
+	name := c.own()
 	if err := c.allow("GetUser", c.arn(User, name), c.identityKeys(User, name)); err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func accessKey(k *AccessKey) accessKeyXML {
 var keyID = constraint.Text{Min: 16, Max: 128, Pattern: constraint.Whole(`[\w]+`)}
 
 func createAccessKey(c *call) (any, error) {
-	user := c.own("UserName")
+	user := c.own()
 	if err := c.allow("CreateAccessKey", c.arn(User, user), c.identityKeys(User, user)); err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func createAccessKey(c *call) (any, error) {
 }
 
 func listAccessKeys(c *call) (any, error) {
-	user, page := c.own("UserName"), c.page()
+	user, page := c.own(), c.page()
 	if err := c.allow("ListAccessKeys", c.arn(User, user), c.identityKeys(User, user)); err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func listAccessKeys(c *call) (any, error) {
 }
 
 func updateAccessKey(c *call) (any, error) {
-	user, id, status := c.own("UserName"), c.text("AccessKeyId", keyID), c.text("Status", constraint.Text{})
+	user, id, status := c.own(), c.text("AccessKeyId", keyID), c.text("Status", constraint.Text{})
 	c.fail(constraint.OneOf("status", status, "Active", "Inactive"))
 	if err := c.allow("UpdateAccessKey", c.arn(User, user), c.identityKeys(User, user)); err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func updateAccessKey(c *call) (any, error) {
 }
 
 func deleteAccessKey(c *call) (any, error) {
-	user, id := c.own("UserName"), c.text("AccessKeyId", keyID)
+	user, id := c.own(), c.text("AccessKeyId", keyID)
 	if err := c.allow("DeleteAccessKey", c.arn(User, user), c.identityKeys(User, user)); err != nil {
 		return nil, err
 	}
