@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -79,6 +80,13 @@ func (h *Handler) signer(r *http.Request) (Caller, error) {
 	case v.Region != region:
 		return Caller{}, problem.New(problem.CallerUnproven, "the request is signed for the region %q, and the cluster's is %q", v.Region, region).
 			Fixed("set the client's region to %s", region)
+	}
+	if h.Permit != nil {
+		if err := h.Permit(r); err != nil {
+			return Caller{}, problem.New(problem.PermissionDenied, "%s", awswire.AsError(err).Message).
+				Because("whoever signs as an agent needs a permission that pods must not have").
+				Fixed("allow eks-auth:AssumeRoleForPodIdentity to the agent's role").From(err)
+		}
 	}
 	return Caller{AccessKeyID: v.AccessKeyID}, nil
 }

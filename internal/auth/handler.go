@@ -39,6 +39,10 @@ type Handler struct {
 	AgentSubject string
 	// SigV4 admits callers that sign with a known access key; nil does not.
 	SigV4 *sigv4.Verifier
+	// Permit says whether the signer of r, already proved, may call
+	// eks-auth:AssumeRoleForPodIdentity; nil lets every known key. Where sessions
+	// of pods are known keys it must refuse them: a signature passes node scope.
+	Permit func(r *http.Request) error
 	// Timeout bounds an exchange; 800 ms if zero.
 	Timeout time.Duration
 	Log     *slog.Logger

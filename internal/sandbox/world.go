@@ -48,7 +48,8 @@ type Config struct {
 	Region    string // us-east-1 if empty
 	Cluster   string // local if empty
 	Principal Principal
-	// AllowSigV4Agents lets callers that sign with a known access key use EKS Auth.
+	// AllowSigV4Agents lets callers that sign, and that IAM permits
+	// eks-auth:AssumeRoleForPodIdentity on the cluster, use EKS Auth.
 	AllowSigV4Agents bool
 	// Addresses to listen on; a free port of 127.0.0.1 if empty.
 	Listen, ListenTLS, ListenAgent string
@@ -272,6 +273,10 @@ func (w *World) startExchange(ctx context.Context, issuer *token.Issuer) (err er
 	w.auth.AgentSubject = agentWorkload.Subject()
 	if w.config.AllowSigV4Agents {
 		w.auth.SigV4 = &sigv4.Verifier{Lookup: w.AWS.Lookup}
+		w.auth.Permit = func(r *http.Request) error {
+			_, err := w.AWS.Authorize(r, w.Cluster.ARN(), "eks-auth:AssumeRoleForPodIdentity")
+			return err
+		}
 	}
 	return nil
 }

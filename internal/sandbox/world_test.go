@@ -273,11 +273,13 @@ func token(t *testing.T, w *sandbox.World, pod sandbox.Pod) string {
 }
 
 type answer struct {
-	AccessKeyID string `json:"AccessKeyId"`
-	AccountID   string `json:"AccountId"`
-	Expiration  time.Time
-	Code        string `json:"code"`
-	Message     string `json:"message"`
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	AccountID       string `json:"AccountId"`
+	Expiration      time.Time
+	Code            string `json:"code"`
+	Message         string `json:"message"`
 }
 
 func ask(t *testing.T, w *sandbox.World, token string) (a answer) {
