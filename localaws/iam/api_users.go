@@ -1,6 +1,8 @@
 package iam
 
 import (
+	"cmp"
+
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/localaws/internal/constraint"
@@ -81,6 +83,14 @@ func updateUser(c *call) (any, error) {
 	}
 	if err := c.allow("UpdateUser", c.arn(User, name), c.identityKeys(User, name)); err != nil {
 		return nil, err
+	}
+	// Both the source and the target
+	// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html).
+	if u, err := c.state.Identity(User, name); err == nil {
+		target := c.state.arn(string(User), cmp.Or(newPath, u.Path), cmp.Or(newName, u.Name))
+		if err := c.allow("UpdateUser", target, c.identityKeys(User, name)); err != nil {
+			return nil, err
+		}
 	}
 	return nil, c.state.RenameUser(name, newName, newPath)
 }
