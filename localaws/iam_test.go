@@ -111,6 +111,10 @@ func TestErrorsAreTyped(t *testing.T) {
 			_, err := c.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("taken"), PolicyName: missing, PolicyDocument: aws.String(trust(podsPrincipal, assumeAndTag))})
 			return err
 		}, is[*iamtypes.MalformedPolicyDocumentException], ""},
+		"managed policy in the old language": {func() error {
+			_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: missing, PolicyDocument: aws.String(`{"Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`)})
+			return err
+		}, is[*iamtypes.MalformedPolicyDocumentException], "Policy document must be version 2012-10-17 or greater."},
 		"trusting nobody": {func() error {
 			_, err := c.CreateRole(ctx, &iam.CreateRoleInput{RoleName: missing, AssumeRolePolicyDocument: aws.String(trust(userPrincipal("nobody"), assumeAndTag))})
 			return err
@@ -232,6 +236,7 @@ func TestPolicySizesAreLimited(t *testing.T) {
 				t.Errorf("%d characters: %v", test.most, err)
 			}
 			wantError(t, test.put(test.size(test.most+1)), "LimitExceeded", test.text)
+			wantError(t, test.put(test.size(100_000)), "LimitExceeded", test.text)
 		})
 	}
 	// All inline policies of a role together.
@@ -387,6 +392,21 @@ func TestRenamedUserKeepsKeysPoliciesAndTrust(t *testing.T) {
 	wantError(t, err, "EntityAlreadyExists")
 	_, err = w.iam().GetUser(t.Context(), &iam.GetUserInput{UserName: aws.String("bob")})
 	wantError(t, err, "NoSuchEntity")
+}
+
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html:
+// permission on both the source and the target.
+func TestRenamingNeedsPermissionOnBothNames(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	w.user("bob", "")
+	eve := w.iamAs(w.user("eve", allow("iam:UpdateUser", "arn:aws:iam::111122223333:user/bob")))
+	_, err := eve.UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("bob"), NewUserName: aws.String("robert")})
+	wantError(t, err, "AccessDenied", "iam:UpdateUser on resource: arn:aws:iam::111122223333:user/robert ")
+	_, err = eve.UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("bob"), NewPath: aws.String("/admins/")})
+	wantError(t, err, "AccessDenied", "iam:UpdateUser on resource: arn:aws:iam::111122223333:user/admins/bob ")
+	if _, err := w.iam().UpdateUser(t.Context(), &iam.UpdateUserInput{UserName: aws.String("bob"), NewUserName: aws.String("robert")}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestKeysEndAtOnce(t *testing.T) {

@@ -95,6 +95,18 @@ func TestTheNameOfThePolicyIsInTheError(t *testing.T) {
 	}
 }
 
+func TestADocumentWithoutAVersionSpeaksTheOldLanguage(t *testing.T) {
+	for document, want := range map[string]string{
+		`{"Statement":[]}`:                        "2008-10-17",
+		`{"Version":"2008-10-17","Statement":[]}`: "2008-10-17",
+		`{"Version":"2012-10-17","Statement":[]}`: "2012-10-17",
+	} {
+		if got := mustParse(t, policy.Identity, "", document).Version(); got != want {
+			t.Errorf("%s speaks %s", document, got)
+		}
+	}
+}
+
 func TestColumnsCountCharacters(t *testing.T) {
 	_, err := policy.Parse(policy.Resource, "", []byte(`{"Id": "ééé", "Statement": 1}`))
 	if e, ok := errors.AsType[*policy.SyntaxError](err); !ok || e.Column != 28 {

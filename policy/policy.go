@@ -57,6 +57,10 @@ type Policy struct {
 	statements []statement
 }
 
+// Version is the version of the policy language that the document speaks:
+// 2012-10-17, or 2008-10-17, also if it names none.
+func (p *Policy) Version() string { return p.version }
+
 // PrincipalKind is the kind of a principal that makes a request.
 type PrincipalKind int
 

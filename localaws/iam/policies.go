@@ -55,15 +55,19 @@ func (s *State) CreatePolicy(p ManagedPolicy) (*ManagedPolicy, error) {
 		return nil, invalidPath()
 	}
 	p.ARN = s.arn("policy", p.Path, p.Name)
+	// Before it is parsed: the parser has a limit of its own.
+	if p.Document.size() > MaxManagedPolicy {
+		return nil, quotaExceeded("PolicySize", MaxManagedPolicy)
+	}
 	var err error
 	if p.Document, err = Parse(policy.Identity, p.ARN, p.Document.Text); err != nil {
 		return nil, err
 	}
+	if p.Document.Policy().Version() != "2012-10-17" {
+		return nil, malformed("Policy document must be version 2012-10-17 or greater.")
+	}
 	if err := p.compile(); err != nil {
 		return nil, malformedPolicy(policy.Identity, err)
-	}
-	if p.Document.size() > MaxManagedPolicy {
-		return nil, quotaExceeded("PolicySize", MaxManagedPolicy)
 	}
 	p.ID, p.Version = NewID("ANPA", 17), "v1"
 	p.Created = s.now().UTC().Truncate(time.Second)
@@ -184,11 +188,7 @@ func (s *State) Detach(kind Kind, name, arn string) error {
 // PutInline sets an inline policy.
 func (s *State) PutInline(kind Kind, name, policyName, document string) error {
 	_, err := s.update(kind, name, func(i *Identity) error {
-		d, err := Parse(policy.Identity, i.inlineName(policyName), document)
-		if err != nil {
-			return err
-		}
-		most, total := MaxInlineOfRole, d.size()
+		most, total := MaxInlineOfRole, Document{Text: document}.size()
 		if kind == User {
 			most = MaxInlineOfUser
 		}
@@ -199,6 +199,10 @@ func (s *State) PutInline(kind Kind, name, policyName, document string) error {
 		}
 		if total > most {
 			return limitExceeded("Maximum policy size of %d bytes exceeded for %s %s", most, kind, name)
+		}
+		d, err := Parse(policy.Identity, i.inlineName(policyName), document)
+		if err != nil {
+			return err
 		}
 		if i.Inline == nil {
 			i.Inline = map[string]Document{}

@@ -45,12 +45,12 @@ func (s *State) UpdateTrust(name, document string) error {
 }
 
 func (s *State) parseTrust(r *Identity, text string) (Document, error) {
+	if (Document{Text: text}).size() > MaxTrustPolicy {
+		return Document{}, quotaExceeded("ACLSizePerRole", MaxTrustPolicy)
+	}
 	d, err := Parse(policy.Trust, r.trustName(), text)
 	if err != nil {
 		return Document{}, err
-	}
-	if d.size() > MaxTrustPolicy {
-		return Document{}, quotaExceeded("ACLSizePerRole", MaxTrustPolicy)
 	}
 	return d, s.checkPrincipals(text)
 }
