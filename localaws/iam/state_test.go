@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -168,4 +169,72 @@ func TestAuthorizeFailsClosed(t *testing.T) {
 	if ask() == nil {
 		t.Error("a policy that is gone allows")
 	}
+}
+
+// What cannot be kept does not happen: the state in memory is as it was.
+func TestAFailedCommitChangesNothing(t *testing.T) {
+	s, j := openState(t, t.TempDir())
+	identity, managed, key := must[*Identity](t), must[*ManagedPolicy](t), must[*AccessKey](t)
+	identity(s.CreateUser(Identity{Name: "bob"}))
+	k := key(s.CreateAccessKey("bob"))
+	p := managed(s.CreatePolicy(ManagedPolicy{Name: "list", Document: Document{Text: listBuckets}}))
+	spare := managed(s.CreatePolicy(ManagedPolicy{Name: "spare", Document: Document{Text: listBuckets}}))
+	identity(s.CreateRole(Identity{Name: "role", Boundary: p.ARN, Tags: []podid.Tag{{Key: "a", Value: "b"}},
+		Trust: Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/bob"},"Action":"sts:AssumeRole"}]}`}}))
+	for _, err := range []error{s.PutInline(Role, "role", "inline", listBuckets), s.Attach(Role, "role", p.ARN)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	was := func() []any {
+		return []any{s.Identities(Role, "/"), s.Identities(User, "/"), s.ManagedPolicies(), s.AccessKeys("bob")}
+	}
+	before := deep(was())
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	changes := map[string]func() error{
+		"create user": func() error { _, err := s.CreateUser(Identity{Name: "eve"}); return err },
+		"create role": func() error {
+			_, err := s.CreateRole(Identity{Name: "other", Trust: Document{Text: `{"Statement":[]}`}})
+			return err
+		},
+		"create policy": func() error {
+			_, err := s.CreatePolicy(ManagedPolicy{Name: "other", Document: Document{Text: listBuckets}})
+			return err
+		},
+		"create key": func() error { _, err := s.CreateAccessKey("bob"); return err },
+		"rename":     func() error { return s.RenameUser("bob", "robert", "/") },
+		"tag":        func() error { return s.Tag(Role, "role", []podid.Tag{{Key: "A", Value: "c"}}) },
+		"untag":      func() error { return s.Untag(Role, "role", []string{"a"}) },
+		"tag policy": func() error { return s.TagPolicy(p.ARN, []podid.Tag{{Key: "a", Value: "c"}}) },
+		"inline": func() error {
+			return s.PutInline(Role, "role", "inline", strings.Replace(listBuckets, "Allow", "Deny", 1))
+		},
+		"delete inline": func() error { return s.DeleteInline(Role, "role", "inline") },
+		"detach":        func() error { return s.Detach(Role, "role", p.ARN) },
+		"boundary":      func() error { return s.SetBoundary(Role, "role", "") },
+		"trust":         func() error { return s.UpdateTrust("role", `{"Statement":[]}`) },
+		"update":        func() error { _, err := s.UpdateRole("role", new("d"), new(7200)); return err },
+		"switch key":    func() error { return s.SetKeyActive("bob", k.ID, false) },
+		"delete key":    func() error { return s.DeleteAccessKey("bob", k.ID) },
+		"delete policy": func() error { return s.DeletePolicy(spare.ARN) },
+	}
+	for name, change := range changes {
+		if err := change(); err == nil {
+			t.Errorf("%s: acknowledged", name)
+		}
+		if after := deep(was()); after != before {
+			t.Errorf("%s changed the state:\n%s\nto\n%s", name, before, after)
+		}
+	}
+}
+
+// deep is v as JSON: what pointers point to.
+func deep(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
