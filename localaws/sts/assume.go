@@ -219,8 +219,9 @@ func (s *State) authorize(r *iam.Request, role *iam.Identity, a AssumeRole, tags
 		keys["sts:SourceIdentity"] = []string{a.SourceIdentity}
 	}
 	role.AddTagKeys(keys)
-	// Tags handed down are request tags too: EKS's own page on target roles
-	// conditions a chained role's trust policy on aws:RequestTag/kubernetes-….
+	// Tags handed down are request tags too, and need sts:TagSession: AWS's trust
+	// policy of a chained role conditions both on aws:RequestTag/kubernetes-…
+	// (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-assign-target-role.html).
 	for _, t := range tags.all {
 		keys["aws:RequestTag/"+t.Key] = []string{t.Value}
 		keys["aws:TagKeys"] = append(keys["aws:TagKeys"], t.Key)
