@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"net"
+	"strconv"
 
 	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
@@ -43,12 +45,12 @@ With --data DIR everything is kept there; without it the world is in memory.`,
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.config.Data, "data", "", "directory that keeps everything (default: in memory)")
-	flags.StringVar(&f.config.Cluster, "cluster", "local", "name of the cluster")
-	flags.StringVar(&f.config.Region, "region", "us-east-1", "AWS region")
-	flags.StringVar(&f.config.Account, "account", "111122223333", "AWS account, 12 digits")
+	flags.StringVar(&f.config.Cluster, "cluster", "", "name of the cluster (default: that of --data, or local)")
+	flags.StringVar(&f.config.Region, "region", "", "AWS region (default: that of --data, or us-east-1)")
+	flags.StringVar(&f.config.Account, "account", "", "AWS account, 12 digits (default: that of --data, or 111122223333)")
 	flags.StringVar(&f.principal, "principal", "service", "who assumes the roles: service, broker or broker-role")
-	flags.BoolVar(&f.config.AllowSigV4Agents, "allow-sigv4-agents", false, "let callers that sign with an access key use EKS Auth (node scope does not hold for them)")
-	flags.StringVar(&f.listen, "listen", "127.0.0.1", "address to listen on; anything but loopback lets others reach this world")
+	flags.BoolVar(&f.config.AllowSigV4Agents, "allow-sigv4-agents", false, "let callers that sign, as AWS's own agent does, use EKS Auth if IAM permits it (node scope does not hold for them)")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1", "address to listen on; anything but loopback lets others reach the AWS endpoint")
 	flags.Uint16Var(&f.port, "port", 4780, "port of the AWS endpoint; HTTPS is on the next, the agent on the one after; 0 takes free ports")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every request, not only refusals")
 	c.PersistentFlags().StringVar(&f.world, "world", "", "file that says how to reach the world (default: $PODID_WORLD, or one per user)")
@@ -67,6 +69,9 @@ func runLocal(c *cobra.Command, f *localFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := sandbox.Vacant(ctx, file); err != nil {
+		return err // before it fails for the ports
+	}
 	w, err := sandbox.Start(ctx, f.config)
 	if err != nil {
 		return fmt.Errorf("start local world: %w", err)
@@ -80,7 +85,8 @@ func runLocal(c *cobra.Command, f *localFlags) (err error) {
 	if err := connection.Save(ctx, file); err != nil {
 		return err
 	}
-	defer os.Remove(file) // what is left of a world that is gone misleads
+	// What is left of a world that is gone misleads.
+	defer func() { err = errors.Join(err, connection.Remove(file)) }()
 	welcome(newUI(c.OutOrStdout()), connection, f)
 	select {
 	case <-ctx.Done():
@@ -98,16 +104,22 @@ func (f *localFlags) complete(log io.Writer) error {
 	default:
 		return problem.New(problem.Usage, "--principal %s is none of service, broker and broker-role", f.principal)
 	}
-	address := func(next uint16) string {
+	address := func(host string, next uint16) string {
 		if f.port == 0 {
 			next = 0
 		}
-		return fmt.Sprintf("%s:%d", f.listen, f.port+next)
+		return net.JoinHostPort(host, strconv.Itoa(int(f.port+next)))
 	}
 	if f.port > 65533 {
 		return problem.New(problem.Usage, "--port %d leaves no room for the two ports after it", f.port)
 	}
-	f.config.Listen, f.config.ListenTLS, f.config.ListenAgent = address(0), address(1), address(2)
+	f.config.Listen, f.config.ListenTLS = address(f.listen, 0), address(f.listen, 1)
+	// SDKs ask an agent over HTTP on loopback alone.
+	agent := f.listen
+	if ip := net.ParseIP(agent); agent != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		agent = "127.0.0.1"
+	}
+	f.config.ListenAgent = address(agent, 2)
 	level := slog.LevelWarn
 	if f.verbose {
 		level = slog.LevelInfo
@@ -172,11 +184,8 @@ func newLocalEnv(world *string) *cobra.Command {
   podid local env -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			connection, err := connect(*world)
+			connection, _, err := running(c.Context(), *world)
 			if err != nil {
-				return err
-			}
-			if _, err := connection.ListPods(c.Context()); err != nil {
 				return err
 			}
 			return out.print(c.OutOrStdout(), connection, func(ui *ui) {
@@ -200,7 +209,7 @@ func newLocalPods(world *string) *cobra.Command {
 		Example: "  podid local pods -o yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			pods, err := listPods(c.Context(), *world)
+			_, pods, err := running(c.Context(), *world)
 			if err != nil {
 				return err
 			}
@@ -217,10 +226,12 @@ func newLocalPods(world *string) *cobra.Command {
 	return c
 }
 
-func listPods(ctx context.Context, world string) ([]sandbox.Pod, error) {
+// running is the world that answers now, and its pods.
+func running(ctx context.Context, world string) (sandbox.Connection, []sandbox.Pod, error) {
 	connection, err := connect(world)
 	if err != nil {
-		return nil, err
+		return connection, nil, err
 	}
-	return connection.ListPods(ctx)
+	pods, err := connection.ListPods(ctx)
+	return connection, pods, err
 }

@@ -38,14 +38,27 @@ AWS. The pod ends with the program, and the program's exit code is passed on.`,
 				return problem.New(problem.Usage, "--token-lifetime %s is not between 10m and 24h", lifetime)
 			}
 			// The program gets the terminal's signals itself and decides when to
-			// stop; its pod must outlive it.
+			// stop; its pod must outlive it. Those sent to podid are passed on.
+			signals := make(chan os.Signal, 4)
+			signal.Notify(signals, syscall.SIGTERM)
+			defer signal.Stop(signals)
+			if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+				signal.Notify(signals, syscall.SIGHUP)
+			}
+			if err := c.Context().Err(); err != nil {
+				return err
+			}
 			ctx := context.WithoutCancel(c.Context())
 			p, err := connection.StartPod(ctx, namespace, serviceAccount, pod, os.Getpid())
 			if err != nil {
 				return err
 			}
 			container := &sandbox.Container{Connection: connection, Pod: p, TokenLifetime: lifetime}
-			return errors.Join(runContainer(ctx, c, container, args), connection.EndPod(ctx, p.UID))
+			err = runContainer(ctx, c, container, signals, args)
+			if ended := connection.EndPod(ctx, p.UID); ended != nil && !problem.Is(ended, problem.PodGone) {
+				warn(c, ended)
+			}
+			return err
 		},
 	}
 	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the pod")
@@ -56,17 +69,28 @@ AWS. The pod ends with the program, and the program's exit code is passed on.`,
 	return c
 }
 
-func runContainer(ctx context.Context, c *cobra.Command, container *sandbox.Container, args []string) (err error) {
+func runContainer(ctx context.Context, c *cobra.Command, container *sandbox.Container, signals <-chan os.Signal, args []string) error {
 	if err := container.Mount(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, container.Unmount()) }()
 	command := exec.Command(args[0], args[1:]...) //nolint:gosec // running it is what was asked for
 	command.Stdin, command.Stdout, command.Stderr = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	return programError(args[0], container.Run(ctx, command, signals))
+	err := programError(args[0], container.Run(ctx, command, signals))
+	if left := container.Unmount(); left != nil {
+		warn(c, left)
+	}
+	return err
+}
+
+// warn tells what went wrong when the program had ended: the exit code is the
+// program's all the same.
+func warn(c *cobra.Command, err error) {
+	ui := newUI(c.ErrOrStderr())
+	what := err.Error()
+	if p, told := errors.AsType[*problem.Problem](err); told {
+		what = p.What
+	}
+	ui.printf("%s %s\n", ui.faint("warning:"), what)
 }
 
 // programError passes on the exit code of a program, and 128 + N for signal N as

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"net/url"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,19 +26,33 @@ func TestCommandLine(t *testing.T) {
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"world": waitForWorld},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"world": waitForWorld, "port": port},
 	})
 }
 
-// waitForWorld waits until `podid local` in the background can be reached.
-func waitForWorld(ts *testscript.TestScript, _ bool, _ []string) {
+// waitForWorld waits until `podid local` in the background can be reached: by its
+// connection file, $PODID_WORLD unless named.
+func waitForWorld(ts *testscript.TestScript, _ bool, args []string) {
+	file := ts.Getenv("PODID_WORLD")
+	if len(args) > 0 {
+		file = ts.MkAbs(args[0])
+	}
 	for range 600 {
-		if _, err := os.Stat(ts.Getenv("PODID_WORLD")); err == nil {
+		if _, err := os.Stat(file); err == nil {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	ts.Fatalf("the local world did not come up")
+}
+
+// port sets PORT to that of the AWS endpoint of a connection file.
+func port(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := sandbox.LoadConnection(ts.MkAbs(args[0]))
+	ts.Check(err)
+	endpoint, err := url.Parse(c.Endpoint)
+	ts.Check(err)
+	ts.Setenv("PORT", endpoint.Port())
 }
 
 func TestEveryProblemHasAnExitCode(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -46,7 +47,7 @@ Principal and cluster are those of the running local world unless given.`,
   podid trust-policy --merge trust-policy.json > merged.json   # keeps the other statements`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			statement, err := f.statement()
+			statement, err := f.statement(c.Context())
 			if err != nil {
 				return err
 			}
@@ -75,10 +76,14 @@ var (
 )
 
 // statement turns the flags into the trust statement.
-func (f *trustFlags) statement() (policy.TrustStatement, error) {
+func (f *trustFlags) statement(ctx context.Context) (policy.TrustStatement, error) {
 	var s policy.TrustStatement
 	principal, cluster := f.principal, f.clusterARN
-	if world, err := connect(f.world); err == nil {
+	world, _, err := running(ctx, f.world)
+	if err != nil && f.world != "" {
+		return s, err
+	}
+	if err == nil {
 		if principal == "" {
 			principal = world.Principal
 		}

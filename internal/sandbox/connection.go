@@ -73,45 +73,79 @@ func DefaultConnectionFile() (string, error) {
 	return filepath.Join(dir, "podid", "world.json"), nil
 }
 
+// Vacant says that no running world has file, or is an error that names the one
+// that has.
+func Vacant(ctx context.Context, file string) error {
+	other, err := LoadConnection(file)
+	if err != nil || other.Process == os.Getpid() || !other.alive(ctx) {
+		return nil // whatever file is, no world answers by it
+	}
+	return problem.New(problem.Usage, "a local world is running already (process %d, %s)", other.Process, other.Endpoint).
+		Because("its connection file %s would be overwritten", file).
+		Fixed("stop it, or start this one with --world FILE and use the same --world with the other commands")
+}
+
 // Save writes c to file, readable by its owner alone. A file of a world that
 // still answers is left alone and is an error.
 func (c Connection) Save(ctx context.Context, file string) error {
-	if other, err := LoadConnection(file); err == nil && other.Process != c.Process && other.alive(ctx) {
-		return problem.New(problem.Usage, "a local world is running already (process %d, %s)", other.Process, other.Endpoint).
-			Because("its connection file %s would be overwritten", file).
-			Fixed("stop it, or start this one with --world FILE and use the same --world with the other commands")
+	if err := Vacant(ctx, file); err != nil {
+		return err
 	}
 	encoded, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
 	}
+	if err := replace(file, append(encoded, '\n')); err != nil {
+		return problem.New(problem.Usage, "the connection file %s cannot be written", file).
+			Because("%v", err).
+			Fixed("choose a file that you may write, with --world FILE or PODID_WORLD, and use the same with the other commands")
+	}
+	return nil
+}
+
+// replace puts content into file at once, with mode 0600; directories that it
+// makes have 0700.
+func replace(file string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("make the connection file's directory: %w", err)
+		return err
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(file), ".world-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("write connection file: %w", err)
+		return err
 	}
 	defer os.Remove(temporary.Name()) // a rename that succeeded leaves nothing to remove
-	_, err = temporary.Write(append(encoded, '\n'))
+	_, err = temporary.Write(content)
 	if err := errors.Join(err, temporary.Close()); err != nil {
-		return fmt.Errorf("write connection file: %w", err)
+		return err
 	}
 	return os.Rename(temporary.Name(), file)
 }
 
-// LoadConnection reads a connection file; world-not-running if there is none.
+// Remove removes file if it is c's: another world may have taken it since.
+func (c Connection) Remove(file string) error {
+	if is, err := LoadConnection(file); err != nil || is.Secret != c.Secret {
+		return nil
+	}
+	return os.Remove(file)
+}
+
+// LoadConnection reads a connection file; world-not-running if there is none, or
+// something else.
 func LoadConnection(file string) (Connection, error) {
 	var c Connection
 	content, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, problem.New(problem.WorldNotRunning, "there is no local world at %s", file).From(err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return c, problem.New(problem.WorldNotRunning, "there is no local world at %s", file)
+	case err != nil:
+		return c, problem.New(problem.Usage, "the connection file %s cannot be read", file).
+			Because("%v", err).
+			Fixed("name the file of a world of yours, with --world FILE or PODID_WORLD")
 	}
-	if err != nil {
-		return c, fmt.Errorf("read connection file: %w", err)
-	}
-	if err := json.Unmarshal(content, &c); err != nil {
-		return c, fmt.Errorf("read connection file %s: %w", file, err)
+	if err := json.Unmarshal(content, &c); err != nil || c.Control == "" || c.Secret == "" {
+		return Connection{}, problem.New(problem.WorldNotRunning, "%s is not the connection file of a local world", file).
+			Because("it does not say how to reach one").
+			Fixed("start the world anew, podid local, or name the right file: --world FILE")
 	}
 	return c, nil
 }

@@ -34,7 +34,7 @@ const maxPods = 10_000
 
 var (
 	dnsLabel     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	dnsSubdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+	dnsSubdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 )
 
 // Pod is a pod of the local world.
@@ -94,14 +94,14 @@ func loadPods(issuer *token.Issuer, j *journal.Journal, now func() time.Time, en
 // pod. name may be empty: one is made up as a Deployment does.
 func (p *Pods) Start(namespace, serviceAccount, name string, process int) (Pod, error) {
 	if name == "" {
-		name = cut(serviceAccount, 240) + "-" + strings.ToLower(rand.Text()[:5])
+		name = strings.TrimRight(cut(serviceAccount, 240), "-.") + "-" + strings.ToLower(rand.Text()[:5])
 	}
 	switch {
 	case !dnsLabel.MatchString(namespace):
 		return Pod{}, problem.New(problem.RequestInvalid, "namespace %q is not a DNS label", cut(namespace, 80))
-	case !dnsSubdomain.MatchString(serviceAccount):
+	case !isSubdomain(serviceAccount):
 		return Pod{}, problem.New(problem.RequestInvalid, "service account %q is not a DNS subdomain", cut(serviceAccount, 80))
-	case !dnsSubdomain.MatchString(name):
+	case !isSubdomain(name):
 		return Pod{}, problem.New(problem.RequestInvalid, "pod name %q is not a DNS subdomain", cut(name, 80))
 	}
 	p.mu.Lock()
@@ -222,6 +222,8 @@ func (p *Pods) add(pod Pod) {
 	p.pods[pod.UID] = pod
 	p.names[pod.Namespace+"/"+pod.Name] = pod.UID
 }
+
+func isSubdomain(s string) bool { return len(s) <= 253 && dnsSubdomain.MatchString(s) }
 
 func cut(s string, n int) string {
 	if len(s) > n {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,7 +36,10 @@ func (c *Container) Mount(ctx context.Context) (err error) {
 	if c.dir, err = os.MkdirTemp("", "podid-pod-"); err != nil {
 		return fmt.Errorf("mount token: %w", err)
 	}
-	return c.refresh(ctx)
+	if err = c.refresh(ctx); err != nil {
+		return errors.Join(err, c.Unmount())
+	}
+	return nil
 }
 
 // Unmount removes the token file.

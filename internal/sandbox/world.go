@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -43,10 +42,11 @@ const (
 // free ports, with the service principal.
 type Config struct {
 	// Data is the directory that keeps everything; empty keeps nothing.
-	Data      string
-	Account   string // 111122223333 if empty
-	Region    string // us-east-1 if empty
-	Cluster   string // local if empty
+	Data string
+	// Account, Region and Cluster are 111122223333, us-east-1 and local if empty,
+	// or what Data holds: a world cannot change them.
+	Account, Region, Cluster string
+	// Principal may change from start to start; the service if empty.
 	Principal Principal
 	// AllowSigV4Agents lets callers that sign, and that IAM permits
 	// eks-auth:AssumeRoleForPodIdentity on the cluster, use EKS Auth.
@@ -91,10 +91,12 @@ type World struct {
 
 // Start starts a world; ctx bounds the start only. Close ends it.
 func Start(ctx context.Context, c Config) (_ *World, err error) {
-	c = c.withDefaults()
 	j, err := openJournal(c.Data)
 	if err != nil {
 		return nil, err
+	}
+	if c, err = settle(c, j); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
 	w := &World{
 		Cluster: podid.Cluster{Name: c.Cluster, Region: c.Region, Account: c.Account},
@@ -145,32 +147,6 @@ func Start(ctx context.Context, c Config) (_ *World, err error) {
 	w.startReaper()
 	close(w.started)
 	return w, nil
-}
-
-func (c Config) withDefaults() Config {
-	set := func(field *string, value string) {
-		if *field == "" {
-			*field = value
-		}
-	}
-	set(&c.Account, "111122223333")
-	set(&c.Region, "us-east-1")
-	set(&c.Cluster, "local")
-	set((*string)(&c.Principal), string(ServicePrincipal))
-	set(&c.Listen, "127.0.0.1:0")
-	set(&c.ListenTLS, "127.0.0.1:0")
-	set(&c.ListenAgent, "127.0.0.1:0")
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
-func openJournal(dir string) (*journal.Journal, error) {
-	if dir == "" {
-		return nil, nil
-	}
-	return journal.Open(dir)
 }
 
 // kept returns what j holds under key; the first time it is made, and kept.
@@ -325,36 +301,6 @@ func (w *World) podEnded(pod Pod) {
 	if w.agent != nil {
 		w.agent.Forget(func(known podid.Workload) bool { return known.PodUID == pod.UID })
 	}
-}
-
-// serve listens on address and serves handler there until Close; it returns the URL.
-func (w *World) serve(address string, certificate *tls.Config, handler http.Handler) (string, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", err
-	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(w.config.Log.Handler(), slog.LevelDebug),
-	}
-	scheme, run := "http", func() error { return server.Serve(listener) }
-	if certificate != nil {
-		server.TLSConfig = certificate.Clone()
-		scheme, run = "https", func() error { return server.ServeTLS(listener, "", "") }
-	}
-	w.servers = append(w.servers, server)
-	w.done.Go(func() {
-		if err := run(); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case w.failed <- fmt.Errorf("serve %s: %w", address, err):
-			default:
-			}
-		}
-	})
-	return scheme + "://" + listener.Addr().String(), nil
 }
 
 func (w *World) startReaper() {

@@ -74,6 +74,41 @@ func TestAWorldKeepsWhatItIsGiven(t *testing.T) {
 	}
 }
 
+func TestAWorldStaysWhatItIs(t *testing.T) {
+	data := t.TempDir()
+	for _, c := range []struct {
+		config sandbox.Config
+		code   problem.Code
+	}{
+		{sandbox.Config{Region: "eu-central-1"}, ""},
+		{sandbox.Config{}, ""},
+		{sandbox.Config{Region: "us-east-1"}, problem.Usage},
+		{sandbox.Config{Cluster: "other"}, problem.Usage},
+		{sandbox.Config{Account: "222233334444"}, problem.Usage},
+		{sandbox.Config{Account: "1"}, problem.Usage},
+		{sandbox.Config{Region: "eu central"}, problem.Usage},
+		{sandbox.Config{Cluster: "a/b"}, problem.Usage},
+	} {
+		c.config.Data = data
+		w, err := sandbox.Start(t.Context(), c.config)
+		if c.code != "" {
+			if !problem.Is(err, c.code) {
+				t.Errorf("%+v: %v", c.config, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (podid.Cluster{Name: "local", Region: "eu-central-1", Account: "111122223333"}); w.Cluster != want {
+			t.Errorf("the cluster is %+v", w.Cluster)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAChangeTakesEffectAtOnce(t *testing.T) {
 	w := start(t, sandbox.Config{})
 	association := bind(t, w)
@@ -122,7 +157,7 @@ func TestPodNamesAreUniqueAndValid(t *testing.T) {
 	run(t, w, "cart-0")
 	for _, c := range []struct{ namespace, account, name string }{
 		{"shop", "cart", "cart-0"}, {"Shop", "cart", ""}, {"", "cart", ""}, {"shop", "", ""},
-		{"shop", "cart", "-"}, {"shop", strings.Repeat("a", 300), ""}, {"shop", "cart", "a/b"},
+		{"shop", "cart", "-"}, {"shop", "cart", "a..b"}, {"shop", "a.-b", ""}, {"shop", strings.Repeat("a", 300), ""}, {"shop", "cart", "a/b"},
 	} {
 		if _, err := w.Pods.Start(c.namespace, c.account, c.name, 0); !problem.Is(err, problem.RequestInvalid) {
 			t.Errorf("pod %+v: %v", c, err)
@@ -197,13 +232,23 @@ func TestAConnectionFileIsPrivateAndNotTaken(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	other := mine
-	other.Process++
-	if err := other.Save(t.Context(), file); !problem.Is(err, problem.Usage) {
-		t.Errorf("the file of a world that answers was taken: %v", err)
-	}
 	if got, err := sandbox.LoadConnection(file); err != nil || got != mine {
 		t.Errorf("read back %+v, %v", got, err)
+	}
+	other := mine
+	other.Process++
+	if err := other.Save(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	if err := mine.Save(t.Context(), file); !problem.Is(err, problem.Usage) {
+		t.Errorf("the file of another process's world that answers was taken: %v", err)
+	}
+	other.Secret += "x"
+	if err := other.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("a world removed another's file: %v", err)
 	}
 	if _, err := sandbox.LoadConnection(file + ".none"); !problem.Is(err, problem.WorldNotRunning) {
 		t.Errorf("no file: %v", err)
