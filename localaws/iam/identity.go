@@ -206,32 +206,31 @@ func (s *State) Delete(kind Kind, name string) error {
 	case kind == User && len(s.AccessKeys(name)) > 0:
 		return deleteConflict("Cannot delete entity, must delete access keys first.")
 	}
-	ops := []journal.Op{journal.Delete(i.journalKey())}
-	orphans, err := s.orphan(i)
+	var ops []journal.Op
+	orphans, err := s.retrust(i.ARN, i.ID)
 	if err != nil {
 		return err
 	}
 	for _, o := range orphans {
 		ops = append(ops, journal.Put(o.journalKey(), o))
 	}
+	// Last: a role may trust itself.
+	ops = append(ops, journal.Delete(i.journalKey()))
 	return s.commit(func() {
-		delete(s.identities, i.key())
-		delete(s.used, i.ID)
 		for _, o := range orphans {
 			s.identities[o.key()] = o
 		}
+		delete(s.identities, i.key())
+		delete(s.used, i.ID)
 	}, ops...)
 }
 
-// orphan returns the roles whose trust policy names i, with i's unique ID in
-// the place of its ARN.
-func (s *State) orphan(i *Identity) ([]*Identity, error) {
+// retrust returns the roles whose trust policy names the principal old, with
+// another in its place.
+func (s *State) retrust(old, replacement string) ([]*Identity, error) {
 	var changed []*Identity
 	for _, role := range s.Identities(Role, "/") {
-		if role.ID == i.ID || !strings.Contains(role.Trust.Text, i.ARN) {
-			continue
-		}
-		text := replacePrincipal(role.Trust.Text, i.ARN, i.ID)
+		text := replacePrincipal(role.Trust.Text, old, replacement)
 		if text == role.Trust.Text {
 			continue
 		}

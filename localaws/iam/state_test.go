@@ -238,3 +238,38 @@ func deep(v any) string {
 	}
 	return string(b)
 }
+
+// However its ARN is spelled in JSON, and even by itself, what is deleted is
+// trusted no more when another of its name is made.
+func TestTheDeletedAreTrustedNowhere(t *testing.T) {
+	dir := t.TempDir()
+	s, j := openState(t, dir)
+	identity := must[*Identity](t)
+	bob := identity(s.CreateUser(Identity{Name: "bob"}))
+	trust := func(arn string) Document {
+		return Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + arn + `"},"Action":"sts:AssumeRole"}]}`}
+	}
+	identity(s.CreateRole(Identity{Name: "escaped", Trust: trust(`arn:aws:iam::111122223333:user\/bob`)}))
+	self := identity(s.CreateRole(Identity{Name: "self", Trust: trust(bob.ARN)}))
+	if err := s.UpdateTrust("self", trust(self.ARN).Text); err != nil {
+		t.Fatal(err)
+	}
+	for kind, name := range map[Kind]string{User: "bob", Role: "self"} {
+		if err := s.Delete(kind, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, j := openState(t, dir)
+	defer j.Close()
+	for _, s := range []*State{s, again} {
+		if role := identity(s.Identity(Role, "escaped")); !strings.Contains(role.Trust.Text, bob.ID) {
+			t.Errorf("the trust policy is %s", role.Trust.Text)
+		}
+		if _, err := s.Identity(Role, "self"); err == nil {
+			t.Error("a role that trusts itself is not deleted")
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/internal/journal"
-	"github.com/openpodidentity/podid/policy"
 )
 
 // CreateUser makes the user that u describes: Name, Path, Boundary and Tags are read.
@@ -48,19 +47,12 @@ func (s *State) RenameUser(name, newName, newPath string) error {
 		keys = append(keys, &renamed)
 		ops = append(ops, journal.Put(keyPrefix+k.ID, &renamed))
 	}
-	var roles []*Identity
-	for _, role := range s.Identities(Role, "/") {
-		text := replacePrincipal(role.Trust.Text, old.ARN, next.ARN)
-		if text == role.Trust.Text {
-			continue
-		}
-		trusting := role.clone()
-		trusting.Trust = Document{Text: text}
-		if err := trusting.Trust.compile(policy.Trust, role.trustName()); err != nil {
-			return err
-		}
-		roles = append(roles, trusting)
-		ops = append(ops, journal.Put(trusting.journalKey(), trusting))
+	roles, err := s.retrust(old.ARN, next.ARN)
+	if err != nil {
+		return err
+	}
+	for _, r := range roles {
+		ops = append(ops, journal.Put(r.journalKey(), r))
 	}
 	return s.commit(func() {
 		delete(s.identities, old.key())
