@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -122,4 +124,22 @@ func exchange(t *testing.T, r *http.Request) (status int, code string) {
 		t.Fatalf("%v: %s", err, body)
 	}
 	return response.StatusCode, told.Code
+}
+
+func TestAPanicIsToldInTheLog(t *testing.T) {
+	var log strings.Builder
+	w := start(t, sandbox.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/some/path", nil)
+	defer func() {
+		if recover() != http.ErrAbortHandler {
+			t.Error("the connection is not cut")
+		}
+		if !strings.Contains(log.String(), "index out of range") || !strings.Contains(log.String(), "path=/some/path") {
+			t.Errorf("the log holds %q", log.String())
+		}
+	}()
+	w.TellPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		var none []int
+		_ = none[len(none)]
+	})).ServeHTTP(httptest.NewRecorder(), r)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -20,7 +21,7 @@ func (w *World) serve(address string, certificate *tls.Config, handler http.Hand
 		return "", err
 	}
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           w.tellPanics(handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -41,6 +42,24 @@ func (w *World) serve(address string, certificate *tls.Config, handler http.Hand
 		}
 	})
 	return scheme + "://" + reachable(listener.Addr()), nil
+}
+
+// tellPanics logs what net/http would hide among the noise of connections.
+func (w *World) tellPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch fault := recover(); fault {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(fault)
+			default:
+				w.config.Log.ErrorContext(r.Context(), "panic", "method", r.Method, "path", r.URL.Path,
+					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				panic(http.ErrAbortHandler) // the answer may have begun
+			}
+		}()
+		next.ServeHTTP(rw, r)
+	})
 }
 
 func listen(address string) (net.Listener, error) {
