@@ -76,9 +76,9 @@ func DefaultConnectionFile() (string, error) {
 // Vacant says that no running world has file, or is an error that names the one
 // that has.
 func Vacant(ctx context.Context, file string) error {
-	other, err := LoadConnection(file)
-	if err != nil || other.Process == os.Getpid() || !other.alive(ctx) {
-		return nil // whatever file is, no world answers by it
+	other, _ := LoadConnection(file) // whatever else it is, no world answers by it
+	if other.Process == os.Getpid() || !other.alive(ctx) {
+		return nil
 	}
 	return problem.New(problem.Usage, "a local world is running already (process %d, %s)", other.Process, other.Endpoint).
 		Because("its connection file %s would be overwritten", file).
@@ -123,10 +123,10 @@ func replace(file string, content []byte) error {
 
 // Remove removes file if it is c's: another world may have taken it since.
 func (c Connection) Remove(file string) error {
-	if is, err := LoadConnection(file); err != nil || is.Secret != c.Secret {
-		return nil
+	if is, _ := LoadConnection(file); is.Secret == c.Secret {
+		return os.Remove(file)
 	}
-	return os.Remove(file)
+	return nil // gone, or not ours
 }
 
 // LoadConnection reads a connection file; world-not-running if there is none, or
