@@ -159,6 +159,20 @@ func TestSessionTagsOverrideTheRolesTags(t *testing.T) {
 	wantError(t, err, "AccessDenied")
 }
 
+// Keys are alike by ASCII case alone, as condition keys are: ſ is not s, so a tag
+// cannot take the place of one that policies know under another key.
+func TestATagReplacesItsOwnKeyAlone(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	role := w.role("tagged", trust(userPrincipal("admin"), assumeAndTag),
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:ListAllMyBuckets","Resource":"*","Condition":{"Null":{"aws:PrincipalTag/class":"true"}}}]}`)
+	if _, err := w.iam().TagRole(t.Context(), &iam.TagRoleInput{RoleName: aws.String("tagged"), Tags: iamTags("class", "low")}); err != nil {
+		t.Fatal(err)
+	}
+	session := w.assume(w.stsAs(w.aws.Admin()), sts.AssumeRoleInput{RoleArn: &role, Tags: tags("claſs", "high")})
+	_, err := w.s3As(session).ListBuckets(t.Context(), &s3.ListBucketsInput{})
+	wantError(t, err, "AccessDenied")
+}
+
 func TestExternalIDIsACondition(t *testing.T) {
 	w := newWorld(t, localaws.Config{})
 	role := w.role("outside", trust(userPrincipal("admin"), assumeAndTag, `{"StringEquals":{"sts:ExternalId":"us-east-1/111122223333/local/ns/sa"}}`), "")

@@ -192,7 +192,7 @@ type tagListResult struct {
 
 func tagList(page paging, tags []podid.Tag) tagListResult {
 	var result tagListResult
-	result.Tags.Member, result.Page = cut(page, tags, func(t podid.Tag) string { return fold(t.Key) })
+	result.Tags.Member, result.Page = cut(page, tags, func(t podid.Tag) string { return constraint.FoldKey(t.Key) })
 	return result
 }
 

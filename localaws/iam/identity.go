@@ -41,16 +41,6 @@ type Identity struct {
 	MaxSession  int    `json:",omitempty"` // seconds
 }
 
-// Tag is the value of the tag key, whatever its case.
-func (i *Identity) Tag(key string) (string, bool) {
-	for _, t := range i.Tags {
-		if strings.EqualFold(t.Key, key) {
-			return t.Value, true
-		}
-	}
-	return "", false
-}
-
 // AddTagKeys adds the condition keys that tell what tags the role or user has.
 func (i *Identity) AddTagKeys(keys policy.Keys) { addResourceTags(keys, i.Tags) }
 

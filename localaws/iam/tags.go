@@ -70,19 +70,19 @@ func addTags(old, added []podid.Tag) ([]podid.Tag, error) {
 func mergeTags(old, added []podid.Tag) []podid.Tag {
 	merged := slices.Clone(old)
 	for _, tag := range added {
-		at := slices.IndexFunc(merged, func(t podid.Tag) bool { return strings.EqualFold(t.Key, tag.Key) })
+		at := slices.IndexFunc(merged, func(t podid.Tag) bool { return constraint.SameKey(t.Key, tag.Key) })
 		if at < 0 {
 			merged = append(merged, tag)
 		} else {
 			merged[at] = tag
 		}
 	}
-	slices.SortFunc(merged, func(a, b podid.Tag) int { return strings.Compare(fold(a.Key), fold(b.Key)) })
+	slices.SortFunc(merged, func(a, b podid.Tag) int { return strings.Compare(constraint.FoldKey(a.Key), constraint.FoldKey(b.Key)) })
 	return merged
 }
 
 func removeTags(tags []podid.Tag, keys []string) []podid.Tag {
 	return slices.DeleteFunc(tags, func(t podid.Tag) bool {
-		return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(t.Key, k) })
+		return slices.ContainsFunc(keys, func(k string) bool { return constraint.SameKey(t.Key, k) })
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid"
@@ -124,7 +123,7 @@ func sessionTags(from *iam.Session, passed []podid.Tag, transitive []string) (ta
 		if !hasKey(passed, key) {
 			return tagSet{}, invalid("The specified transitive tag key must be included in the requested tags.")
 		}
-		if !containsFold(set.transitive, key) {
+		if !hasTagKey(set.transitive, key) {
 			set.transitive = append(set.transitive, key)
 		}
 	}
@@ -132,7 +131,7 @@ func sessionTags(from *iam.Session, passed []podid.Tag, transitive []string) (ta
 		return set, nil
 	}
 	for _, tag := range from.Tags {
-		if !containsFold(from.Transitive, tag.Key) {
+		if !hasTagKey(from.Transitive, tag.Key) {
 			continue
 		}
 		if hasKey(passed, tag.Key) {
@@ -148,11 +147,11 @@ func sessionTags(from *iam.Session, passed []podid.Tag, transitive []string) (ta
 }
 
 func hasKey(tags []podid.Tag, key string) bool {
-	return slices.ContainsFunc(tags, func(t podid.Tag) bool { return strings.EqualFold(t.Key, key) })
+	return slices.ContainsFunc(tags, func(t podid.Tag) bool { return constraint.SameKey(t.Key, key) })
 }
 
-func containsFold(keys []string, key string) bool {
-	return slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, key) })
+func hasTagKey(keys []string, key string) bool {
+	return slices.ContainsFunc(keys, func(k string) bool { return constraint.SameKey(k, key) })
 }
 
 func invalid(message string) error {

@@ -34,7 +34,7 @@ func Tags(q awswire.Query, name, invalid string) ([]podid.Tag, error) {
 		if err := TagValue.Check(fmt.Sprintf("tags.%d.member.value", i+1), tag.Value); err != nil {
 			return nil, err
 		}
-		fold := strings.ToLower(tag.Key)
+		fold := FoldKey(tag.Key)
 		if strings.HasPrefix(fold, "aws:") {
 			return nil, awswire.Errorf(http.StatusBadRequest, invalid, "The tag key %s begins with aws:, which is reserved.", tag.Key)
 		}
@@ -47,6 +47,20 @@ func Tags(q awswire.Query, name, invalid string) ([]podid.Tag, error) {
 	}
 	return tags, nil
 }
+
+// FoldKey is the form of a tag key in which keys that are the same are equal: in
+// ASCII lower case, as policies compare condition keys.
+func FoldKey(key string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, key)
+}
+
+// SameKey reports whether two tag keys are the same.
+func SameKey(a, b string) bool { return FoldKey(a) == FoldKey(b) }
 
 // TagKeys reads and checks a list of tag keys.
 func TagKeys(q awswire.Query, name string) ([]string, error) {
