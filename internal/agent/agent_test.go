@@ -5,8 +5,11 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,6 +202,39 @@ func TestForgottenPodsAskAnew(t *testing.T) {
 	if got := n.ask(t, two); got.AccessKeyID != key(2) {
 		t.Errorf("the other pod lost its credentials: %s", got.AccessKeyID)
 	}
+}
+
+// Whoever asks after a change was told to the agent never gets what was before it,
+// whatever was under way meanwhile.
+func TestNothingOfBeforeAChangeIsServedAfterIt(t *testing.T) {
+	n := newNode(t)
+	n.Log = nil
+	var role, told atomic.Int64 // the association's role, and the last one the agent heard of
+	n.answers(func(context.Context, string) (podid.Credentials, error) {
+		c := credentials(int(role.Load()))
+		runtime.Gosched()
+		return c, nil
+	})
+	var readers sync.WaitGroup
+	for range 4 {
+		tokens := []string{mint(t, workload(1)), mint(t, workload(1)), mint(t, workload(2))}
+		readers.Go(func() {
+			for i := 0; told.Load() < 300; i++ {
+				least := told.Load()
+				if got := n.ask(t, tokens[i%len(tokens)]); got.AccessKeyID < key(int(least)) {
+					t.Errorf("after change %d: %+v", least, got)
+					return
+				}
+			}
+		})
+	}
+	for i := range int64(300) {
+		role.Store(i + 1)
+		n.Forget(func(podid.Workload) bool { return true })
+		told.Store(i + 1)
+		runtime.Gosched()
+	}
+	readers.Wait()
 }
 
 func TestTheCacheIsBounded(t *testing.T) {
