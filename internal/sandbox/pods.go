@@ -5,8 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -212,10 +215,20 @@ func (p *Pods) Pod(_ context.Context, namespace, name string) (token.Pod, bool, 
 // could not end its pod itself.
 func (p *Pods) reap() {
 	for _, pod := range p.List() {
-		if pod.Process > 0 && syscall.Kill(pod.Process, 0) == syscall.ESRCH {
+		if pod.Process > 0 && gone(pod.Process) {
 			_ = p.End(pod.UID) // gone already is as good
 		}
 	}
+}
+
+// gone says whether there is no such process; one of somebody else's is there.
+func gone(process int) bool {
+	p, err := os.FindProcess(process)
+	if err != nil {
+		return !errors.Is(err, fs.ErrPermission)
+	}
+	defer p.Release()
+	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 func (p *Pods) add(pod Pod) {
