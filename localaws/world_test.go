@@ -1,8 +1,11 @@
 package localaws_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -58,6 +61,23 @@ func openJournal(t testing.TB, dir string) *journal.Journal {
 	return j
 }
 
+// whole reads every answer to its end before the SDK gets it. The SDK closes the
+// request's body as soon as it has an answer; if net/http only then looks whether
+// that body has ended, it is told so by an error (smithy-go's WriteTo returns
+// io.EOF) and closes the connection that the answer is being read from.
+type whole struct{}
+
+func (whole) Do(r *http.Request) (*http.Response, error) {
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	answer.Body = io.NopCloser(bytes.NewReader(body))
+	return answer, err
+}
+
 // config is an SDK configuration that signs with c.
 func (w world) config(c podid.Credentials) aws.Config {
 	return aws.Config{
@@ -65,6 +85,7 @@ func (w world) config(c podid.Credentials) aws.Config {
 		BaseEndpoint: &w.url,
 		Credentials:  credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient:   whole{},
 	}
 }
 
