@@ -82,7 +82,11 @@ func (s *State) Authorize(r *Request, q Question) error {
 	}
 	set := s.policiesOf(r.Caller)
 	if q.Trust != nil {
-		set.Resource = []*policy.Policy{q.Trust.Trust.Policy()}
+		trust := q.Trust.Trust.Policy()
+		if trust == nil { // without it, an identity policy alone would do
+			return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The trust policy of role %s is not known.", q.Trust.Name)
+		}
+		set.Resource = []*policy.Policy{trust}
 	}
 	req := policy.Request{
 		Principal: r.Caller.Principal, Action: q.Action, Resource: q.Resource, ResourceAccount: s.Account,

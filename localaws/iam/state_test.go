@@ -161,6 +161,11 @@ func TestAuthorizeFailsClosed(t *testing.T) {
 	if err := ask(); err != nil {
 		t.Error(err)
 	}
+	question.Trust = &Identity{Kind: Role, Name: "r", Trust: Document{Text: listBuckets}}
+	if ask() == nil {
+		t.Error("a trust policy that is not parsed allows")
+	}
+	question.Trust = nil
 	user.Boundary = "arn:aws:iam::111122223333:policy/gone"
 	if ask() == nil {
 		t.Error("a boundary that is gone allows")
