@@ -41,10 +41,10 @@ AWS. The pod ends with the program, and the program's exit code is passed on.`,
 			// stop; its pod must outlive it. Those sent to podid are passed on.
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, syscall.SIGTERM)
-			defer signal.Stop(signals)
 			if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 				signal.Notify(signals, syscall.SIGHUP)
 			}
+			defer signal.Stop(signals)
 			if err := c.Context().Err(); err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/journal"
 	"github.com/openpodidentity/podid/internal/roles"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -74,25 +75,40 @@ const brokerPolicy = `{"Version":"2012-10-17","Statement":[
   {"Sid":"AssumeRolesOfWorkloads","Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"*"},
   {"Sid":"ExplainRefusals","Effect":"Allow","Action":"iam:GetRole","Resource":"*"}]}`
 
-// brokerKey returns the broker's access key, made with the IAM API the first time.
+const brokerRecord = "world/broker" // of the journal
+
+// brokerKey returns the broker's access key. A start makes it, with the IAM API,
+// the first time and when it was deleted or made inactive since.
 func (w *World) brokerKey(ctx context.Context) (podid.Credentials, error) {
-	return kept(w.journal, "world/broker", func() (key podid.Credentials, err error) {
-		client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
-		if _, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: new(brokerUser)}); err != nil && !isExisting(err) {
-			return key, err
-		}
-		if _, err := client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
-			UserName: new(brokerUser), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
-		}); err != nil {
-			return key, err
-		}
-		made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: new(brokerUser)})
-		if err != nil {
-			return key, err
-		}
-		key.AccessKeyID, key.SecretAccessKey = *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey
+	key, err := kept(w.journal, brokerRecord, func() (podid.Credentials, error) { return w.makeBroker(ctx) })
+	if err != nil {
+		return key, err
+	}
+	if _, err := w.AWS.Lookup(ctx, key.AccessKeyID, ""); err == nil {
 		return key, nil
-	})
+	}
+	if key, err = w.makeBroker(ctx); err != nil {
+		return key, err
+	}
+	return key, w.journal.Commit(journal.Put(brokerRecord, key))
+}
+
+func (w *World) makeBroker(ctx context.Context) (key podid.Credentials, err error) {
+	client := iam.NewFromConfig(w.aws(w.AWS.Admin()))
+	if _, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: new(brokerUser)}); err != nil && !isExisting(err) {
+		return key, err
+	}
+	if _, err := client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{
+		UserName: new(brokerUser), PolicyName: new("broker"), PolicyDocument: new(brokerPolicy),
+	}); err != nil {
+		return key, err
+	}
+	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: new(brokerUser)})
+	if err != nil {
+		return key, err
+	}
+	key.AccessKeyID, key.SecretAccessKey = *made.AccessKey.AccessKeyId, *made.AccessKey.SecretAccessKey
+	return key, nil
 }
 
 func (w *World) makeBrokerRole(ctx context.Context, user string) error {

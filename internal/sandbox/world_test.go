@@ -74,6 +74,34 @@ func TestAWorldKeepsWhatItIsGiven(t *testing.T) {
 	}
 }
 
+func TestAStartMendsTheBroker(t *testing.T) {
+	data := t.TempDir()
+	first, err := sandbox.Start(t.Context(), sandbox.Config{Data: data, Principal: sandbox.BrokerUser})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind(t, first)
+	keys, err := admin(first).ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{UserName: aws.String("podid-broker")})
+	if err != nil || len(keys.AccessKeyMetadata) != 1 {
+		t.Fatal(keys, err)
+	}
+	if _, err := admin(first).DeleteAccessKey(t.Context(), &iam.DeleteAccessKeyInput{
+		UserName: aws.String("podid-broker"), AccessKeyId: keys.AccessKeyMetadata[0].AccessKeyId,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, first, token(t, first, run(t, first, "cart-0"))); got.Code != string(problem.BaseCredentials) {
+		t.Errorf("without its key podid-auth is answered %+v", got)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, sandbox.Config{Data: data, Principal: sandbox.BrokerUser})
+	if got := ask(t, second, token(t, second, run(t, second, "cart-1"))); got.AccessKeyID == "" {
+		t.Errorf("after a start it is answered %+v", got)
+	}
+}
+
 func TestAWorldStaysWhatItIs(t *testing.T) {
 	data := t.TempDir()
 	for _, c := range []struct {
@@ -279,11 +307,7 @@ func bind(t *testing.T, w *sandbox.World) podid.Association {
 		kind = "Service"
 	}
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"` + kind + `":"` + w.Principal() + `"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`
-	admin := w.AWS.Admin()
-	client := iam.New(iam.Options{
-		Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint,
-		Credentials: credentials.NewStaticCredentialsProvider(admin.AccessKeyID, admin.SecretAccessKey, ""),
-	})
+	client := admin(w)
 	if _, err := client.GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("cart")}); err != nil {
 		_, err := client.CreateRole(t.Context(), &iam.CreateRoleInput{
 			RoleName: aws.String("cart"), AssumeRolePolicyDocument: &trust, MaxSessionDuration: aws.Int32(43200),
@@ -297,6 +321,15 @@ func bind(t *testing.T, w *sandbox.World) podid.Association {
 		t.Fatal(err)
 	}
 	return association
+}
+
+// admin is IAM as the administrator.
+func admin(w *sandbox.World) *iam.Client {
+	key := w.AWS.Admin()
+	return iam.New(iam.Options{
+		Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint,
+		Credentials: credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, ""),
+	})
 }
 
 func run(t *testing.T, w *sandbox.World, name string) sandbox.Pod {
