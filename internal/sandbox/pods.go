@@ -227,8 +227,9 @@ func gone(process int) bool {
 	if err != nil {
 		return !errors.Is(err, fs.ErrPermission)
 	}
-	defer p.Release()
-	return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	err = p.Signal(syscall.Signal(0))
+	_ = p.Release()
+	return errors.Is(err, os.ErrProcessDone)
 }
 
 func (p *Pods) add(pod Pod) {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -326,9 +327,14 @@ func (w *World) Close() error {
 	close(w.stop)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	for _, server := range w.servers {
+	// Those that ask others first: the agent's connections to podid-auth, once idle,
+	// are closed from its side, or podid-auth would give them a second to end.
+	for _, server := range slices.Backward(w.servers) {
 		if server.Shutdown(ctx) != nil {
 			_ = server.Close() // what did not finish in time is cut off
+		}
+		if w.idle != nil {
+			w.idle()
 		}
 	}
 	w.done.Wait()
