@@ -24,6 +24,7 @@ func TestCommandLine(t *testing.T) {
 			e.Setenv("PODID_WORLD", e.WorkDir+"/world.json")
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // each command would end a second late
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"world": waitForWorld, "port": port},
