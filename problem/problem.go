@@ -96,10 +96,10 @@ func Is(err error, code Code) bool {
 }
 
 // sentence starts a text with a capital, unless its first word is a name such as
-// sts:TagSession, and ends it with a full stop.
+// sts:TagSession or podid, and ends it with a full stop.
 func sentence(s string) string {
 	word, _, _ := strings.Cut(s, " ")
-	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz") == "" && s != "" {
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz") == "" && s != "" && word != "podid" {
 		s = strings.ToUpper(s[:1]) + s[1:]
 	}
 	return period(s)

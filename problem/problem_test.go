@@ -57,3 +57,19 @@ func TestAnUnknownCodeIsTreatedAsInternal(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestASentenceBeginsWithACapitalUnlessItBeginsWithAName(t *testing.T) {
+	for text, want := range map[string]string{
+		"the pod is gone":                  "The pod is gone.",
+		"podid answers pods":               "podid answers pods.",
+		"podid's own credentials":          "podid's own credentials.",
+		"podid-auth does not answer":       "podid-auth does not answer.",
+		"sts:TagSession is not allowed":    "sts:TagSession is not allowed.",
+		"does the role exist?":             "Does the role exist?",
+		"No cluster found for name: prod.": "No cluster found for name: prod.",
+	} {
+		if got := problem.New(problem.Internal, "%s", text).Because("").Fixed("").Message(); got != want {
+			t.Errorf("%q became %q, not %q", text, got, want)
+		}
+	}
+}
