@@ -7,7 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
 	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
@@ -28,20 +34,30 @@ type localFlags struct {
 func newLocal() *cobra.Command {
 	var f localFlags
 	c := &cobra.Command{
-		Use:   "local",
-		Short: "Run a small AWS and a cluster on this machine, until Ctrl-C",
+		Use:   "local [-- COMMAND [ARG]...]",
+		Short: "Run a small AWS and a cluster on this machine, until Ctrl-C or for one command",
 		Long: `Runs the local world: an AWS with IAM, STS, S3, EKS and EKS Auth that evaluates
 policies and verifies signatures for real, a cluster that mints pod-bound tokens,
 podid-auth and the agent, all on loopback. Prints what to export.
 
+With a COMMAND the world is there for that command alone, on free ports: it runs
+as the account's administrator, ` + "`podid local run`" + ` in it finds the world, and its exit
+code is passed on.
+
 With --data DIR everything is kept there; without it the world is in memory.`,
 		Example: `  podid local                                  # in memory
+  podid local -- make integration-test         # in CI: a world for one command
   podid local --data ~/.podid                  # kept between runs
   podid local --principal broker               # as outside AWS: a user's key assumes the roles
   eval "$(podid local env)"                    # in another terminal
   podid local run -n shop -s cart -- aws sts get-caller-identity`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runLocal(c, &f) },
+		Args: func(c *cobra.Command, args []string) error {
+			if c.ArgsLenAtDash() > 0 || c.ArgsLenAtDash() < 0 && len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error { return runLocal(c, &f, args) },
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.config.Data, "data", "", "directory that keeps everything (default: in memory)")
@@ -60,8 +76,15 @@ With --data DIR everything is kept there; without it the world is in memory.`,
 	return c
 }
 
-func runLocal(c *cobra.Command, f *localFlags) (err error) {
+func runLocal(c *cobra.Command, f *localFlags, command []string) (err error) {
 	ctx := c.Context()
+	if len(command) > 0 {
+		done, err := f.forOneCommand(c)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	if err := f.complete(c.ErrOrStderr()); err != nil {
 		return err
 	}
@@ -87,6 +110,9 @@ func runLocal(c *cobra.Command, f *localFlags) (err error) {
 	}
 	// What is left of a world that is gone misleads.
 	defer func() { err = errors.Join(err, connection.Remove(file)) }()
+	if len(command) > 0 {
+		return runAsAdministrator(c, connection, file, command)
+	}
 	welcome(newUI(c.OutOrStdout()), connection, f)
 	select {
 	case <-ctx.Done():
@@ -94,6 +120,39 @@ func runLocal(c *cobra.Command, f *localFlags) (err error) {
 	case err := <-w.Failed():
 		return err
 	}
+}
+
+// forOneCommand gives the world ports and a connection file of its own, so that it
+// gets in nobody's way, unless the flags say otherwise. done removes the file's
+// directory.
+func (f *localFlags) forOneCommand(c *cobra.Command) (done func(), err error) {
+	if !c.Flags().Changed("port") {
+		f.port = 0
+	}
+	if f.world != "" {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "podid-world-")
+	if err != nil {
+		return nil, fmt.Errorf("make a place for the connection file: %w", err)
+	}
+	f.world = filepath.Join(dir, "world.json")
+	return func() { _ = os.RemoveAll(dir) }, nil // what is left tells nothing: the secret is gone with the world
+}
+
+// runAsAdministrator runs a command with what leads it to the world.
+func runAsAdministrator(c *cobra.Command, connection sandbox.Connection, file string, args []string) error {
+	command := exec.CommandContext(c.Context(), args[0], args[1:]...) //nolint:gosec // running it is what was asked for
+	command.Stdin, command.Stdout, command.Stderr = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second // then it is killed: nothing may outlive the world
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "AWS_") {
+			command.Env = append(command.Env, variable)
+		}
+	}
+	command.Env = append(append(command.Env, exports(connection)...), "PODID_WORLD="+file)
+	return programError(args[0], command.Run())
 }
 
 // complete turns flags into the configuration.

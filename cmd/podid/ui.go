@@ -48,7 +48,9 @@ func (u *ui) table(headers []string, rows [][]string) {
 			}
 			return style
 		})
-	u.printf("%s\n", t)
+	for line := range strings.Lines(t.String() + "\n") {
+		u.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
 }
 
 // wrap breaks text at spaces alone: ARNs and names stay whole, to be copied.
