@@ -123,7 +123,7 @@ func TestEveryOperationAsksForItsActions(t *testing.T) {
 		w := newWorld(t, nil)
 		if name != "CreateBucket" && name != "DeleteBucket" {
 			w.mustBucket(t, "bucket")
-			if _, err := w.Client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("key"), Body: strings.NewReader("x"), Tagging: aws.String("a=b")}); err != nil {
+			if _, err := w.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("key"), Body: strings.NewReader("x"), Tagging: aws.String("a=b")}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -76,7 +76,7 @@ func (h *Handler) headBucket(w http.ResponseWriter, c *call) error {
 	if err := h.allowBucket(c, "ListBucket", nil); err != nil {
 		return err
 	}
-	if _, err := h.state.bucketCreated(c.bucket); err != nil {
+	if err := h.state.checkBucket(c.bucket); err != nil {
 		return err
 	}
 	w.Header().Set("X-Amz-Bucket-Region", h.region)
@@ -91,7 +91,7 @@ func (h *Handler) getBucketLocation(w http.ResponseWriter, c *call) error {
 	if err := h.allowBucket(c, "GetBucketLocation", nil); err != nil {
 		return err
 	}
-	if _, err := h.state.bucketCreated(c.bucket); err != nil {
+	if err := h.state.checkBucket(c.bucket); err != nil {
 		return err
 	}
 	doc := struct {

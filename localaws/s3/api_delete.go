@@ -89,7 +89,7 @@ func (h *Handler) mayDelete(c *call, key string, unknown []unknown) error {
 // requireDigest demands what S3 demands of a request that deletes: proof that
 // the document came whole.
 func (c *call) requireDigest() error {
-	sent, _, err := c.sentChecksum()
+	sent, err := c.sentChecksum()
 	if err != nil {
 		return err
 	}

@@ -47,24 +47,24 @@ func isChecksumHeader(name string) bool {
 	return ok && known
 }
 
-// sentChecksum is the checksum header of a request: at most one is allowed, and
-// in an upload with a trailer it comes after the content.
-func (c *call) sentChecksum() (a algorithm, value string, err error) {
+// sentChecksum is the algorithm of the checksum that a request carries: at most
+// one is allowed, and in an upload with a trailer it comes after the content.
+func (c *call) sentChecksum() (a algorithm, err error) {
 	for _, one := range algorithms {
 		v := c.header.Get(one.header())
 		if v == "" {
 			continue
 		}
 		if a != "" {
-			return "", "", errInvalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+			return "", errInvalidRequest("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		if !one.valid(v) {
-			return "", "", errInvalidRequest("Value for " + one.header() + " header is invalid.")
+			return "", errInvalidRequest("Value for " + one.header() + " header is invalid.")
 		}
-		a, value = one, v
+		a = one
 	}
 	if a != "" {
-		return a, value, nil
+		return a, nil
 	}
 	for name := range strings.SplitSeq(c.header.Get("X-Amz-Trailer"), ",") {
 		rest, ok := strings.CutPrefix(http.CanonicalHeaderKey(strings.TrimSpace(name)), "X-Amz-Checksum-")
@@ -72,16 +72,16 @@ func (c *call) sentChecksum() (a algorithm, value string, err error) {
 			continue
 		}
 		if a, ok = parseAlgorithm(rest); !ok {
-			return "", "", errNotImplemented("The checksum " + clip(rest) + " of " + c.op.name)
+			return "", errNotImplemented("The checksum " + clip(rest) + " of " + c.op.name)
 		}
 	}
-	return a, "", nil
+	return a, nil
 }
 
 // digests prepares to compute the digests of the request's content. The stored
 // algorithm is the caller's, or else the default, if stored is empty.
 func (c *call) digests(stored algorithm) (*digests, error) {
-	sent, _, err := c.sentChecksum()
+	sent, err := c.sentChecksum()
 	if err != nil {
 		return nil, err
 	}

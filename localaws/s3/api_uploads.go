@@ -87,7 +87,7 @@ func (h *Handler) uploadPart(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	sent, _, err := c.sentChecksum()
+	sent, err := c.sentChecksum()
 	if err != nil {
 		return err
 	}

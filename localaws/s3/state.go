@@ -215,15 +215,12 @@ func (s *state) bucketLocked(name string) (*bucket, error) {
 	return nil, errNoSuchBucket(name)
 }
 
-// bucketCreated tells when the bucket was created; NoSuchBucket.
-func (s *state) bucketCreated(name string) (time.Time, error) {
+// checkBucket makes sure that there is a bucket; NoSuchBucket.
+func (s *state) checkBucket(name string) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	b, err := s.bucketLocked(name)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return b.Created, nil
+	_, err := s.bucketLocked(name)
+	return err
 }
 
 // bucketInfo is a bucket in a listing.

@@ -105,7 +105,7 @@ func (s *state) parts(u *upload) []part {
 
 func (s *state) createUpload(bucket string, u *upload) error {
 	defer s.locks.hold([]string{bucket}, nil)()
-	if _, err := s.bucketCreated(bucket); err != nil {
+	if err := s.checkBucket(bucket); err != nil {
 		return err
 	}
 	if err := s.journal.Commit(journal.Put(uploadKey(bucket, u.ID), u)); err != nil {
