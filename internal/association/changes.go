@@ -10,12 +10,17 @@ import (
 
 // The problems and transitions that all stores have in common.
 
-// Missing is the problem of a service account without an association.
+// Missing is the problem of a service account without an association. A store
+// does not know its cluster; who does completes the fix with [Creating].
 func Missing(namespace, serviceAccount string) error {
 	return problem.New(problem.AssociationMissing,
-		"service account %s/%s has no role association", namespace, serviceAccount).
-		Fixed("create one: aws eks create-pod-identity-association --cluster-name CLUSTER --namespace %s --service-account %s --role-arn ARN",
-			namespace, serviceAccount)
+		"service account %s/%s has no role association", namespace, serviceAccount)
+}
+
+// Creating is how to fix Missing, as a command to be pasted.
+func Creating(c podid.Cluster, namespace, serviceAccount string) string {
+	return "create one: aws eks create-pod-identity-association --cluster-name " + c.Name +
+		" --namespace " + namespace + " --service-account " + serviceAccount + " --role-arn ARN"
 }
 
 // NotFound is the problem of an ID that no association has.

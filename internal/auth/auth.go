@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
@@ -68,7 +69,7 @@ func (s *Service) Exchange(ctx context.Context, caller Caller, raw string) (*Gra
 	case err == nil:
 		return g, nil
 	case !told && ctx.Err() != nil:
-		return g, problem.New(problem.AuthUnavailable, "podid-auth did not finish the exchange in time").From(err)
+		return g, unfinished(ctx).From(err)
 	}
 	return g, problem.Of(err)
 }
@@ -82,6 +83,10 @@ func (s *Service) exchange(ctx context.Context, g *Grant, raw string) (err error
 		return err
 	}
 	if g.Association, err = s.Associations.Find(ctx, w.Namespace, w.ServiceAccount); err != nil {
+		if p, is := errors.AsType[*problem.Problem](err); is && p.Code == problem.AssociationMissing {
+			missing := *p
+			return missing.Fixed("%s", association.Creating(s.Cluster, w.Namespace, w.ServiceAccount))
+		}
 		return err
 	}
 	g.Session, err = s.Roles.Assume(ctx, w, g.Association)
@@ -95,12 +100,24 @@ func nodeScope(c Caller, w podid.Workload) error {
 	case c.AccessKeyID != "":
 		return nil
 	case w.Node == "":
-		return problem.New(problem.NodeMismatch, "the pod %s/%s is not on any node yet", w.Namespace, w.Pod)
+		return problem.New(problem.NodeMismatch, "the pod %s/%s is not on any node yet", w.Namespace, w.Pod).
+			Because("it is not scheduled yet, so nothing of it runs").
+			Fixed("ask from the running pod")
 	case c.Node != w.Node:
 		// Neither node is named: the agent of one is told nothing of another.
 		return problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", w.Namespace, w.Pod)
 	}
 	return nil
+}
+
+// unfinished is the problem of an exchange that ctx ended.
+func unfinished(ctx context.Context) *problem.Problem {
+	p := problem.New(problem.AuthUnavailable, "podid-auth did not finish the exchange in time")
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return p.Because("whoever asked is gone")
+	}
+	return p.Because("%v; STS or the store of associations was slow", context.Cause(ctx)).
+		Fixed("nothing in the pod: it asks again; if this lasts, look at the STS endpoint and the way there")
 }
 
 func (s *Service) now() time.Time {

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -74,7 +75,8 @@ func TestEachRefusalNamesItself(t *testing.T) {
 		status    int
 		says      string
 	}{
-		{name: "no association", code: problem.AssociationMissing, exception: "ResourceNotFoundException", status: 404, says: "test-namespace"},
+		{name: "no association", code: problem.AssociationMissing, exception: "ResourceNotFoundException", status: 404,
+			says: "aws eks create-pod-identity-association --cluster-name lab --namespace test-namespace --service-account test-sa --role-arn ARN"},
 		{name: "empty token", body: `{"token":""}`, code: problem.TokenMissing, exception: "InvalidTokenException", status: 400},
 		{name: "no token", body: `{}`, code: problem.TokenMissing, exception: "InvalidTokenException", status: 400},
 		{name: "token of the wrong type", body: `{"token":7}`, code: problem.RequestInvalid, exception: "InvalidParameterException", status: 400, says: "field token"},
@@ -90,7 +92,7 @@ func TestEachRefusalNamesItself(t *testing.T) {
 		{name: "pod of another node", prepare: func(_ *testing.T, w *world) { w.move("test-namespace/reader", "node-2") },
 			code: problem.NodeMismatch, exception: "AccessDeniedException", status: 400},
 		{name: "pod of no node", prepare: func(_ *testing.T, w *world) { w.move("test-namespace/reader", "") },
-			code: problem.NodeMismatch, exception: "AccessDeniedException", status: 400},
+			code: problem.NodeMismatch, exception: "AccessDeniedException", status: 400, says: "not scheduled yet"},
 		{name: "the role refuses", prepare: failing(problem.New(problem.TrustTagSession, "the role R lacks it")),
 			code: problem.TrustTagSession, exception: "AccessDeniedException", status: 400, says: "he role R lacks it. "},
 		{name: "STS throttles", prepare: failing(problem.New(problem.STSThrottled, "STS is throttling")),
@@ -265,6 +267,25 @@ func TestRequestIDsFitForALogAreKept(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyTheLogExplainsSaysWhereInIt(t *testing.T) {
+	w := newWorld(t)
+	w.associate(t)
+	failing(errors.New("nil map"))(t, w)
+	got := decode(t, w.ask(t, w.body(t), header("X-Request-Id", "abc-1")))
+	for _, text := range []string{"what", "message"} {
+		if !strings.Contains(fmt.Sprint(got[text]), "(request ID abc-1)") {
+			t.Errorf("%s is %v", text, got[text])
+		}
+	}
+	if !strings.Contains(w.log.String(), `"request":"abc-1"`) {
+		t.Errorf("log is %s", &w.log)
+	}
+	failing(problem.New(problem.RoleMissing, "no role"))(t, w)
+	if got := decode(t, w.ask(t, w.body(t))); strings.Contains(fmt.Sprint(got), "request ID") {
+		t.Errorf("a refusal that explains itself sends to the log: %v", got)
+	}
+}
+
 func TestAnExchangeEndsInTime(t *testing.T) {
 	w := newWorld(t)
 	w.associate(t)
@@ -282,6 +303,9 @@ func TestAnExchangeEndsInTime(t *testing.T) {
 			got := decode(t, w.ask(t, w.body(t)))
 			if took := time.Since(start); got["code"] != string(code) || took != 800*time.Millisecond {
 				t.Errorf("got %v after %s", got, took)
+			}
+			if code == problem.AuthUnavailable && !strings.Contains(fmt.Sprint(got["why"]), "at most 800ms; STS or the store") {
+				t.Errorf("got %v", got)
 			}
 		})
 	}

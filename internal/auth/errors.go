@@ -80,11 +80,17 @@ var exceptions = map[problem.Code]exception{
 }
 
 // wireError is p for the caller: AWS's clients read the exception and the
-// message, an agent the rest, to restore the problem. p.Err stays here.
-func wireError(p *problem.Problem) *awswire.Error {
+// message, an agent the rest, to restore the problem. p.Err stays here; what
+// only the log explains says under which request ID it does.
+func wireError(p *problem.Problem, request string) *awswire.Error {
 	e, ok := exceptions[p.Code]
 	if !ok {
 		p, e = problem.New(problem.Internal, "podid could not answer"), internalServer
+	}
+	if problem.Lookup(p.Code).Kind == problem.Broken {
+		told := *p
+		told.What += " (request ID " + request + ")"
+		p = &told
 	}
 	return &awswire.Error{
 		Status: e.status, Code: e.name, Message: p.Message(),

@@ -69,7 +69,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), timeout, tooSlow(timeout))
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
@@ -78,12 +78,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := problem.Of(err)
 	h.log(ctx, id, g, p)
 	if p != nil {
-		awswire.WriteJSONError(w, id, wireError(p))
+		awswire.WriteJSONError(w, id, wireError(p, id))
 		return
 	}
 	w.Header().Set("X-Amzn-Requestid", id)
 	w.Header().Set(HeaderAssociation, g.Association.UID+"/"+g.Association.Version)
 	awswire.WriteJSON(w, http.StatusOK, reply(h.Service.Cluster, g))
+}
+
+// tooSlow is why an exchange was ended.
+type tooSlow time.Duration
+
+func (t tooSlow) Error() string {
+	return "an exchange takes at most " + time.Duration(t).String()
 }
 
 // answer always returns a Grant, for the log.

@@ -10,12 +10,12 @@ import (
 
 // response is AssumeRoleForPodIdentityResponse, and sourceVersion.
 type response struct {
-	Subject         subject     `json:"subject"`
-	Audience        string      `json:"audience"`
-	Association     association `json:"podIdentityAssociation"`
-	AssumedRoleUser assumedRole `json:"assumedRoleUser"`
-	Credentials     wireSecret  `json:"credentials"`
-	SourceVersion   string      `json:"sourceVersion,omitempty"`
+	Subject         subject         `json:"subject"`
+	Audience        string          `json:"audience"`
+	Association     wireAssociation `json:"podIdentityAssociation"`
+	AssumedRoleUser assumedRole     `json:"assumedRoleUser"`
+	Credentials     wireSecret      `json:"credentials"`
+	SourceVersion   string          `json:"sourceVersion,omitempty"`
 }
 
 type subject struct {
@@ -23,7 +23,7 @@ type subject struct {
 	ServiceAccount string `json:"serviceAccount"`
 }
 
-type association struct {
+type wireAssociation struct {
 	ARN string `json:"associationArn"`
 	ID  string `json:"associationId"`
 }
@@ -45,7 +45,7 @@ func reply(c podid.Cluster, g *Grant) response {
 	return response{
 		Subject:         subject{g.Token.Workload.Namespace, g.Token.Workload.ServiceAccount},
 		Audience:        g.Token.Audience,
-		Association:     association{g.Association.ARN(c), g.Association.ID()},
+		Association:     wireAssociation{g.Association.ARN(c), g.Association.ID()},
 		AssumedRoleUser: assumedRole{s.AssumedRole.ARN, s.AssumedRole.ID},
 		Credentials: wireSecret{
 			SessionToken:    s.Credentials.SessionToken,
