@@ -73,13 +73,8 @@ func (h *Handler) signer(r *http.Request) (Caller, error) {
 		}
 		return Caller{}, p
 	}
-	region := h.Service.Cluster.Region
-	switch {
-	case v.Service != signingName:
-		return Caller{}, problem.New(problem.CallerUnproven, "the request is signed for the service %q, not for %q", v.Service, signingName)
-	case v.Region != region:
-		return Caller{}, problem.New(problem.CallerUnproven, "the request is signed for the region %q, and the cluster's is %q", v.Region, region).
-			Fixed("set the client's region to %s", region)
+	if err := h.scope(v); err != nil {
+		return Caller{}, err
 	}
 	if h.Permit != nil {
 		if err := h.Permit(r); err != nil {
@@ -89,4 +84,22 @@ func (h *Handler) signer(r *http.Request) (Caller, error) {
 		}
 	}
 	return Caller{AccessKeyID: v.AccessKeyID}, nil
+}
+
+// scope holds a signature to EKS Auth in the cluster's region: one made for
+// another service or region was not made for this request.
+func (h *Handler) scope(v sigv4.Verified) error {
+	region := h.Service.Cluster.Region
+	var p *problem.Problem
+	switch {
+	case v.Service != signingName:
+		p = problem.New(problem.CallerUnproven, "the request is signed for the service %q, not for %q", v.Service, signingName).
+			Fixed("sign for the service %s", signingName)
+	case v.Region != region:
+		p = problem.New(problem.CallerUnproven, "the request is signed for the region %q, and the cluster's is %q", v.Region, region).
+			Fixed("set the client's region to %s", region)
+	default:
+		return nil
+	}
+	return p.Because("whoever signs must sign for %s in the cluster's region", signingName)
 }

@@ -79,9 +79,9 @@ func TestSignaturesAreVerified(t *testing.T) {
 		{"another secret", signed(t, other, "eks-auth", "eu-central-1", body, body), problem.CallerUnproven, "signature"},
 		{"an unknown key", signed(t, unknown, "eks-auth", "eu-central-1", body, body), problem.CallerUnproven, "UnrecognizedClient"},
 		{"another body", signed(t, known, "eks-auth", "eu-central-1", "{}", body), problem.CallerUnproven, "signature"},
-		{"another service", signed(t, known, "sts", "eu-central-1", body, body), problem.CallerUnproven, `"sts"`},
+		{"another service", signed(t, known, "sts", "eu-central-1", body, body), problem.CallerUnproven, "must sign for eks-auth in the cluster's region. Fix: sign for the service eks-auth"},
 		{"S3, whose payloads need not be signed", signed(t, known, "s3", "eu-central-1", body, body), problem.CallerUnproven, ""},
-		{"another region", signed(t, known, "eks-auth", "us-east-1", body, body), problem.CallerUnproven, "eu-central-1"},
+		{"another region", signed(t, known, "eks-auth", "us-east-1", body, body), problem.CallerUnproven, "must sign for eks-auth in the cluster's region. Fix: set the client's region to eu-central-1"},
 		{"keys away", signed(t, broken, "eks-auth", "eu-central-1", body, body), problem.AuthUnavailable, "looked up"},
 		{"too large", signed(t, known, "eks-auth", "eu-central-1", strings.Repeat(" ", 40<<10), strings.Repeat(" ", 40<<10)), problem.RequestInvalid, "32768"},
 	} {
