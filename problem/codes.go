@@ -215,7 +215,7 @@ var catalogue = byCode([]Entry{
 		"read the command's --help"},
 	{Internal, Broken, "podid failed",
 		"this is a fault in podid or in its surroundings; the log has the cause",
-		"look at the log with the request ID, and report what you find"},
+		"look in podid's log at this moment, or for the request ID that the message names, and report what you find"},
 })
 
 // Lookup returns the catalogue's entry for code. A code that is not in the

@@ -109,18 +109,18 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, raw string) {
 		return // nobody listens any more; the call goes on for the others
 	}
 	if f.err != nil {
-		s.refuse(w, r, p.workload, start, f.err)
+		s.refuse(w, r, p.workload, start, f.err, slog.String("request", f.request))
 		return
 	}
 	f.answer.write(w)
-	s.log(r.Context(), "credentials", p.workload, start, nil,
+	s.log(r.Context(), "credentials", p.workload, start, nil, slog.String("request", f.request),
 		slog.String("access_key", f.answer.accessKey), slog.Time("expires", f.answer.expires))
 }
 
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error) {
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error, more ...slog.Attr) {
 	p := problem.Of(err)
 	writeProblem(w, status(p.Code), p)
-	s.log(r.Context(), "credentials", workload, start, p, slog.String("remote", r.RemoteAddr))
+	s.log(r.Context(), "credentials", workload, start, p, append(more, slog.String("remote", r.RemoteAddr))...)
 }
 
 // log writes the one line of a request or a refresh. Hits write none.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -63,9 +66,10 @@ type pod struct {
 // flight is one call to podid-auth, for all who wait. answer or err is set when
 // done is closed.
 type flight struct {
-	done   chan struct{}
-	answer *answer
-	err    error
+	request string // ID by which podid-auth's log has the call
+	done    chan struct{}
+	answer  *answer
+	err     error
 }
 
 // hit returns the answer for a known token if it is ready. It costs a hash and a
@@ -161,7 +165,7 @@ func (s *Server) refresh(p *pod, raw string) {
 
 // call starts the one call of p. mu is held.
 func (s *Server) call(p *pod, raw string) *flight {
-	f := &flight{done: make(chan struct{})}
+	f := &flight{request: uuid.NewString(), done: make(chan struct{})}
 	if s.closed {
 		f.err = stopping()
 		close(f.done)
@@ -171,7 +175,7 @@ func (s *Server) call(p *pod, raw string) *flight {
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	}
 	a := p.answer.Load()
-	ctx, ahead := s.ctx, a != nil && s.now().Before(a.until)
+	ctx, ahead := withRequestID(s.ctx, f.request), a != nil && s.now().Before(a.until)
 	p.flight = f
 	s.calls.Go(func() {
 		start := s.now()
@@ -183,7 +187,7 @@ func (s *Server) call(p *pod, raw string) *flight {
 		s.settle(p, f)
 		close(f.done)
 		if ahead {
-			s.log(ctx, "refresh", p.workload, start, problem.Of(err))
+			s.log(ctx, "refresh", p.workload, start, problem.Of(err), slog.String("request", f.request))
 		}
 	})
 	return f

@@ -96,8 +96,22 @@ func (c *AuthClient) request(ctx context.Context, raw string) (*http.Request, er
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(own))
-	request.Header.Set("X-Request-Id", uuid.NewString())
+	request.Header.Set("X-Request-Id", requestID(ctx))
 	return request, nil
+}
+
+type requestIDKey struct{}
+
+// withRequestID names the call that is made with ctx, for the logs of both sides.
+func withRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+func requestID(ctx context.Context) string {
+	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
+		return id
+	}
+	return uuid.NewString()
 }
 
 func loopback(host string) bool {

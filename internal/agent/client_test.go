@@ -64,6 +64,23 @@ func TestTheRequestIsThatOfEKSAuth(t *testing.T) {
 	}
 }
 
+func TestTheLogNamesTheCallAsPodidAuthsLogDoes(t *testing.T) {
+	for status, body := range map[int]string{200: goodReply, 500: `{"code":"internal","what":"podid could not answer (request ID x)"}`} {
+		var sent string
+		n := newNode(t)
+		n.Exchange = client(func(r *http.Request) (*http.Response, error) {
+			sent = r.Header.Get("X-Request-Id")
+			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}, nil
+		})
+		if got := n.ask(t, mint(t, workload(1))); got.Status != status {
+			t.Errorf("got %+v", got)
+		}
+		if log := n.log.String(); sent == "" || strings.Count(log, "\n") != 1 || !strings.Contains(log, `"request":"`+sent+`"`) {
+			t.Errorf("sent %q, and the log is %s", sent, log)
+		}
+	}
+}
+
 func TestAReplyBecomesCredentials(t *testing.T) {
 	got, err := answering(200, "", goodReply).Exchange(t.Context(), "a.b.c")
 	if err != nil {
