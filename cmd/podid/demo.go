@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/sandbox"
 	"github.com/openpodidentity/podid/problem"
 
@@ -53,17 +54,33 @@ otherwise than told.`,
 			default:
 				return problem.New(problem.Usage, "--principal %s is none of all, service, broker and broker-role", principal)
 			}
-			for _, p := range principals {
-				if err := runDemo(c.Context(), newUI(c.OutOrStdout()), p); err != nil {
-					return fmt.Errorf("demo as %s: %w", p, err)
-				}
-			}
-			return nil
+			return runDemos(c.Context(), newUI(c.OutOrStdout()), principals)
 		},
 	}
 	c.Flags().StringVar(&principal, "principal", "all", "who assumes the roles: service, broker, broker-role, or all, one after the other")
 	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"all", "service", "broker", "broker-role"}, cobra.ShellCompDirectiveNoFileComp)))
 	return c
+}
+
+// told are the principals in words, in the order they are shown.
+var told = map[sandbox.Principal]string{
+	sandbox.ServicePrincipal: "the service pods.eks.amazonaws.com assumes the roles, as inside AWS",
+	sandbox.BrokerUser:       "a broker with a user's access key assumes the roles, as outside AWS",
+	sandbox.BrokerRole:       "a broker that is itself a role session assumes the roles",
+}
+
+func runDemos(ctx context.Context, ui *ui, principals []sandbox.Principal) error {
+	var summary []string
+	for i, p := range principals {
+		ui.printf("%s\n", ui.title(fmt.Sprintf("== %d of %d: %s ==", i+1, len(principals), told[p])))
+		took, err := runDemo(ctx, ui, p)
+		if err != nil {
+			return fmt.Errorf("demo as %s: %w", p, err)
+		}
+		summary = append(summary, fmt.Sprintf("%s %s: 5 steps, %d failures, %.1f s", ui.good("✓"), told[p], len(failures), took.Seconds()))
+	}
+	ui.printf("%s\n%s\n", ui.title("All as told:"), strings.Join(summary, "\n"))
+	return nil
 }
 
 // demo is one walk-through in a world of its own.
@@ -76,13 +93,14 @@ type demo struct {
 	eks        *eks.Client
 	// association is the ID of the one association.
 	association string
+	steps       int
 }
 
-func runDemo(ctx context.Context, ui *ui, principal sandbox.Principal) (err error) {
+func runDemo(ctx context.Context, ui *ui, principal sandbox.Principal) (took time.Duration, err error) {
 	started := time.Now()
 	w, err := sandbox.Start(ctx, sandbox.Config{Principal: principal})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		if closed := w.Close(); err == nil {
@@ -95,21 +113,26 @@ func runDemo(ctx context.Context, ui *ui, principal sandbox.Principal) (err erro
 		Credentials: credentials.NewStaticCredentialsProvider(d.connection.AccessKeyID, d.connection.SecretAccessKey, ""),
 	}
 	d.iam, d.s3, d.eks = iam.NewFromConfig(cfg), s3.NewFromConfig(cfg), eks.NewFromConfig(cfg)
-	d.printf("%s\n", d.title("== Pod identity with roles assumed by "+d.connection.Principal+" =="))
-	for i, step := range []func(context.Context) error{d.role, d.install, d.associate, d.pod, d.listing} {
-		d.printf("\n%s ", d.title(fmt.Sprintf("%d.", i+1)))
+	for _, step := range []func(context.Context) error{d.role, d.install, d.associate, d.pod} {
+		d.printf("\n")
 		if err := step(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	d.printf("\n%s\n", d.title("Now what goes wrong, as the application sees it"))
+	d.printf("\n%s\n", d.title("Now what goes wrong: what was done, and what the application prints"))
 	for _, f := range failures {
 		if err := d.show(ctx, f); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return 0, fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
-	d.printf("\n%s %d steps, %d failures, %.1f s.\n\n", d.good("All as told:"), 5, len(failures), time.Since(started).Seconds())
-	return nil
+	d.printf("\n")
+	return time.Since(started), nil
+}
+
+// step tells what is done next.
+func (d *demo) step(format string, args ...any) {
+	d.steps++
+	d.printf("%s %s\n", d.title(fmt.Sprintf("%d.", d.steps)), fmt.Sprintf(format, args...))
 }
 
 func (d *demo) did(command string) { d.printf("   %s\n", d.faint("$ "+command)) }
@@ -119,12 +142,12 @@ func (d *demo) roleARN() string { return "arn:aws:iam::" + d.connection.Account 
 const demoPermissions = `{"Version":"2012-10-17","Statement":[{"Sid":"ListTheBucket","Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::` + demoBucket + `"}]}`
 
 func (d *demo) role(ctx context.Context) error {
-	d.printf("A role that trusts %s and may list one bucket.\n", d.connection.Principal)
+	d.step("A role that trusts %s and may list one bucket.", d.connection.Principal)
 	trust, err := d.trust("")
 	if err != nil {
 		return err
 	}
-	d.did("podid trust-policy > trust-policy.json")
+	d.did("podid trust-policy | tee trust-policy.json")
 	d.printf("%s\n", indent(trust, "   "))
 	d.did("aws iam create-role --role-name " + demoRole + " --assume-role-policy-document file://trust-policy.json")
 	made, err := d.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: new(demoRole), AssumeRolePolicyDocument: &trust})
@@ -132,16 +155,22 @@ func (d *demo) role(ctx context.Context) error {
 		return err
 	}
 	d.printf("   %s\n", *made.Role.Arn)
+	d.did("cat permissions.json")
+	d.printf("   %s\n", demoPermissions)
 	d.did("aws iam put-role-policy --role-name " + demoRole + " --policy-name list --policy-document file://permissions.json")
 	if err := d.permit(ctx); err != nil {
 		return err
 	}
-	d.did("aws s3 mb s3://" + demoBucket + " && aws s3 cp … s3://" + demoBucket + "/")
+	d.did("aws s3 mb s3://" + demoBucket)
 	if _, err := d.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: new(demoBucket)}); err != nil {
 		return err
 	}
-	for key, content := range map[string]string{"orders/2026-11.csv": "id,total\n1,9.90\n", "readme.txt": "Listed by a pod that has no keys.\n"} {
-		if _, err := d.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: new(demoBucket), Key: &key, Body: strings.NewReader(content)}); err != nil {
+	for _, object := range []struct{ file, key, content string }{
+		{"2026-11.csv", "orders/2026-11.csv", "id,total\n1,9.90\n"},
+		{"readme.txt", "readme.txt", "Listed by a pod that has no keys.\n"},
+	} {
+		d.did("aws s3 cp " + object.file + " s3://" + demoBucket + "/" + object.key)
+		if _, err := d.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: new(demoBucket), Key: &object.key, Body: strings.NewReader(object.content)}); err != nil {
 			return err
 		}
 	}
@@ -164,13 +193,13 @@ func (d *demo) permit(ctx context.Context) error {
 }
 
 func (d *demo) install(context.Context) error {
-	d.printf("podid: the agent answers the SDKs on the node, podid-auth answers the agent.\n")
+	d.step("podid: the agent answers the SDKs on the node, podid-auth answers the agent.")
 	d.printf("   agent %s, AWS %s, cluster %s\n", d.connection.Agent, d.connection.Endpoint, d.connection.Cluster)
 	return nil
 }
 
 func (d *demo) associate(ctx context.Context) error {
-	d.printf("The role is bound to service account %s/%s.\n", demoNamespace, demoAccount)
+	d.step("The role is bound to service account %s/%s.", demoNamespace, demoAccount)
 	d.did("aws eks create-pod-identity-association --cluster-name " + d.connection.Cluster + " --namespace " + demoNamespace +
 		" --service-account " + demoAccount + " --role-arn " + d.roleARN())
 	made, err := d.eks.CreatePodIdentityAssociation(ctx, &eks.CreatePodIdentityAssociationInput{
@@ -185,21 +214,15 @@ func (d *demo) associate(ctx context.Context) error {
 }
 
 func (d *demo) pod(ctx context.Context) error {
-	d.printf("A pod of that service account, with what injection gives it and nothing else of AWS's.\n")
+	d.step("A pod of that service account. Injection gives it these variables, and the token file:")
 	return d.inPod(ctx, func(c *sandbox.Container) error {
 		d.printf("   pod %s/%s, UID %s\n", c.Pod.Namespace, c.Pod.Name, c.Pod.UID)
-		for _, variable := range c.Environment() {
-			if strings.HasPrefix(variable, "AWS_") {
-				d.printf("   %s\n", variable)
-			}
+		for _, v := range injection.Variables(d.connection.Region, d.connection.Agent, c.TokenFile()) {
+			d.printf("   %s=%s\n", v.Name, v.Value)
 		}
-		return nil
-	})
-}
+		d.printf("   and AWS_ENDPOINT_URL=%s, to reach the local AWS instead of AWS.\n\n", d.connection.Endpoint)
 
-func (d *demo) listing(ctx context.Context) error {
-	d.printf("An unmodified AWS SDK for Go in a pod lists the bucket.\n")
-	return d.inPod(ctx, func(c *sandbox.Container) error {
+		d.step("The program in that pod lists the bucket with an unmodified AWS SDK for Go. It prints:")
 		said, err := d.application(ctx, c)
 		if err != nil {
 			return fmt.Errorf("the application could not list the bucket: %w: %s", err, said)
@@ -207,7 +230,6 @@ func (d *demo) listing(ctx context.Context) error {
 		if !strings.Contains(said, "readme.txt") {
 			return fmt.Errorf("the listing lacks an object: %q", said)
 		}
-		d.did("kubectl logs " + c.Pod.Name)
 		d.printf("%s\n", d.good(indent(strings.TrimRight(said, "\n"), "   ")))
 		return nil
 	})

@@ -17,6 +17,8 @@ import (
 // failure is one way to break the walk-through, and to mend it again.
 type failure struct {
 	name string
+	// did says what is done to break it, as a person would.
+	did string
 	// code is the problem that the application must see, and says names what
 	// else its error must name: the facts of this case.
 	code problem.Code
@@ -29,6 +31,7 @@ type failure struct {
 var failures = []failure{
 	{
 		name:  "The association is missing",
+		did:   "aws eks delete-pod-identity-association --cluster-name local --association-id …",
 		code:  problem.AssociationMissing,
 		says:  []string{demoNamespace + "/" + demoAccount, "create-pod-identity-association"},
 		world: dissociate,
@@ -36,6 +39,7 @@ var failures = []failure{
 	},
 	{
 		name: "The trust policy lacks sts:TagSession",
+		did:  "aws iam update-assume-role-policy … # without \"sts:TagSession\"",
 		code: problem.TrustTagSession,
 		says: []string{"sts:TagSession", demoRole},
 		world: func(ctx context.Context, d *demo) error {
@@ -46,6 +50,7 @@ var failures = []failure{
 	},
 	{
 		name:  "The trust policy names another principal",
+		did:   "aws iam update-assume-role-policy … # \"Principal\": {\"Service\": \"ec2.amazonaws.com\"}",
 		code:  problem.TrustPrincipal,
 		says:  []string{demoRole, "podid trust-policy"},
 		world: func(ctx context.Context, d *demo) error { return d.setTrust(ctx, otherTrust) },
@@ -53,6 +58,7 @@ var failures = []failure{
 	},
 	{
 		name: "A condition of the trust policy wants another namespace",
+		did:  "podid trust-policy -n production > trust-policy.json && aws iam update-assume-role-policy …",
 		code: problem.TrustCondition,
 		says: []string{"aws:RequestTag/kubernetes-namespace", demoNamespace},
 		world: func(ctx context.Context, d *demo) error {
@@ -63,6 +69,7 @@ var failures = []failure{
 	},
 	{
 		name: "The role may not list the bucket",
+		did:  "aws iam delete-role-policy --role-name " + demoRole + " --policy-name list",
 		code: "", // S3 says this one, in AWS's own words
 		says: []string{"AccessDenied", "is not authorized to perform: s3:ListBucket", "because no identity-based policy allows the s3:ListBucket action"},
 		world: func(ctx context.Context, d *demo) error {
@@ -73,6 +80,7 @@ var failures = []failure{
 	},
 	{
 		name: "The application sends an old copy of the token",
+		did:  "cp saved-token $AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE # it expired a minute ago",
 		code: problem.TokenExpired,
 		says: []string{"expired"},
 		pod: func(_ context.Context, d *demo, c *sandbox.Container) error {
@@ -82,6 +90,7 @@ var failures = []failure{
 	},
 	{
 		name: "The token is of a pod that is gone",
+		did:  "kubectl delete pod … # and its token is used once more",
 		code: problem.PodGone,
 		pod: func(ctx context.Context, d *demo, c *sandbox.Container) error {
 			return d.connection.EndPod(ctx, c.Pod.UID)
@@ -89,6 +98,7 @@ var failures = []failure{
 	},
 	{
 		name: "The token is for another audience",
+		did:  "# the token file holds a token for sts.amazonaws.com, as IRSA mounts it",
 		code: problem.TokenAudience,
 		says: []string{podid.AudiencePods},
 		pod: func(ctx context.Context, d *demo, c *sandbox.Container) error {
@@ -98,6 +108,7 @@ var failures = []failure{
 	},
 	{
 		name: "The token was changed",
+		did:  "# the signature in the token file is reversed",
 		code: problem.TokenForged,
 		pod: func(ctx context.Context, d *demo, c *sandbox.Container) error {
 			token, err := d.connection.Token(ctx, c.Pod.UID, podid.AudiencePods, 0)
@@ -107,6 +118,7 @@ var failures = []failure{
 	},
 	{
 		name: "The role was deleted",
+		did:  "aws iam delete-role --role-name " + demoRole,
 		code: problem.RoleMissing,
 		says: []string{demoRole},
 		world: func(ctx context.Context, d *demo) error {
@@ -134,6 +146,11 @@ var failures = []failure{
 // application printed, checks that it names the cause, and mends it.
 func (d *demo) show(ctx context.Context, f failure) error {
 	d.printf("\n%s %s\n", d.bad("✗"), d.title(f.name))
+	if strings.HasPrefix(f.did, "# ") {
+		d.printf("   %s\n", d.faint(f.did))
+	} else {
+		d.did(f.did)
+	}
 	if f.world != nil {
 		if err := f.world(ctx, d); err != nil {
 			return err
@@ -150,6 +167,9 @@ func (d *demo) show(ctx context.Context, f failure) error {
 			return fmt.Errorf("the application was not refused: %s", said)
 		}
 		d.printf("%s\n", indent(wrap(said, 110), "   "))
+		if f.code != "" {
+			d.printf("   %s\n", d.faint("more: podid explain "+string(f.code)))
+		}
 		for _, fact := range append([]string{string(f.code), "Fix:"}, f.says...) {
 			if !strings.Contains(said, fact) {
 				return fmt.Errorf("the application's error does not say %q", fact)

@@ -68,7 +68,7 @@ With --data DIR everything is kept there; without it the world is in memory.`,
 	flags.BoolVar(&f.config.AllowSigV4Agents, "allow-sigv4-agents", false, "let callers that sign, as AWS's own agent does, use EKS Auth if IAM permits it (node scope does not hold for them)")
 	flags.StringVar(&f.listen, "listen", "127.0.0.1", "address to listen on; anything but loopback lets others reach the AWS endpoint")
 	flags.Uint16Var(&f.port, "port", 4780, "port of the AWS endpoint; HTTPS is on the next, the agent on the one after; 0 takes free ports")
-	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every request, not only refusals")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every exchange and association call, not only refusals")
 	c.PersistentFlags().StringVar(&f.world, "world", "", "file that says how to reach the world (default: $PODID_WORLD, or one per user)")
 	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"service", "broker", "broker-role"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(c.MarkFlagDirname("data"))
@@ -236,29 +236,41 @@ func connect(flag string) (sandbox.Connection, error) {
 
 func newLocalEnv(world *string) *cobra.Command {
 	var out output
+	var unset bool
 	c := &cobra.Command{
 		Use:   "env",
 		Short: "Print what leads an AWS client to the running local world",
 		Example: `  eval "$(podid local env)"
+  eval "$(podid local env --unset)"   # the shell's AWS clients ask AWS again
   podid local env -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			connection, _, err := running(c.Context(), *world)
+			if unset {
+				return out.print(c.OutOrStdout(), set, func(ui *ui) { ui.printf("unset %s\n", strings.Join(set, " ")) })
+			}
+			connection, err := connect(*world)
 			if err != nil {
+				return err
+			}
+			if _, err := connection.ListPods(c.Context()); err != nil {
 				return err
 			}
 			return out.print(c.OutOrStdout(), connection, func(ui *ui) {
 				for _, line := range exports(connection) {
 					ui.printf("export %s\n", line)
 				}
-				// Without this a session token of another account would be sent along.
-				ui.printf("unset AWS_SESSION_TOKEN AWS_PROFILE\n")
+				// Each of these would lead or sign elsewhere.
+				ui.printf("unset AWS_SESSION_TOKEN AWS_PROFILE AWS_CA_BUNDLE\n")
 			})
 		},
 	}
 	out.flag(c)
+	c.Flags().BoolVar(&unset, "unset", false, "print what undoes it")
 	return c
 }
+
+// set are the variables that exports sets.
+var set = []string{"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"}
 
 func newLocalPods(world *string) *cobra.Command {
 	var out output

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,16 +20,26 @@ func newLocalRun(world *string) *cobra.Command {
 	var namespace, serviceAccount, pod string
 	var lifetime time.Duration
 	c := &cobra.Command{
-		Use:   "run -n NAMESPACE -s SERVICEACCOUNT -- COMMAND [ARG]...",
+		Use: "run [-n NAMESPACE] [-s SERVICEACCOUNT] [flags] -- COMMAND [ARG]...",
+
+		DisableFlagsInUseLine: true,
+
 		Short: "Run a program as a pod of a service account in the local world",
 		Long: `Runs a program as if it were a pod of the service account: with a real pod-bound
 token in a file that is kept fresh, and with exactly the variables that injection
-gives a pod. Other AWS_ variables are removed; AWS_ENDPOINT_URL leads to the local
-AWS. The pod ends with the program, and the program's exit code is passed on.`,
+gives a pod. Other AWS_ variables are removed. AWS_ENDPOINT_URL leads to the local
+AWS, and three more hide what a pod does not have: the shared configuration and
+credentials files and the instance metadata service. The pod ends with the
+program, and the program's exit code is passed on.`,
 		Example: `  podid local run -n shop -s cart -- aws sts get-caller-identity
   podid local run -n shop -s cart -- aws s3 ls s3://orders
   podid local run -n shop -s cart --pod cart-0 -- ./cart`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("there is no command to run")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			connection, err := connect(*world)
 			if err != nil {
@@ -93,8 +104,8 @@ func warn(c *cobra.Command, err error) {
 	ui.printf("%s %s\n", ui.faint("warning:"), what)
 }
 
-// programError passes on the exit code of a program, and 128 + N for signal N as
-// shells do.
+// programError passes on the exit code of a program; 128 + N for signal N, 126
+// and 127 for what cannot be run or found, as shells do.
 func programError(name string, err error) error {
 	var ended *exec.ExitError
 	switch {
@@ -106,6 +117,10 @@ func programError(name string, err error) error {
 		}
 		return exitCode(ended.ExitCode())
 	}
-	return problem.New(problem.Usage, "%s could not be started", name).
+	told := problem.New(problem.Usage, "%s could not be started", name).
 		Because("%v", err).Fixed("check the path and that it is executable")
+	if errors.Is(err, fs.ErrPermission) {
+		return errors.Join(told, exitCode(126))
+	}
+	return errors.Join(told, exitCode(127))
 }

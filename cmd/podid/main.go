@@ -29,6 +29,9 @@ func run(args []string) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if code, isExit := errors.AsType[exitCode](err); isExit {
+		if _, told := errors.AsType[*problem.Problem](err); told {
+			report(newUI(os.Stderr), err)
+		}
 		return int(code)
 	}
 	if err == nil {
@@ -50,6 +53,7 @@ With the local world all of it runs on this machine, offline and with no account
   eval "$(podid local env)"               # point the AWS CLI at it
   podid local run -n shop -s cart -- aws s3 ls   # a program as a pod of a service account
   podid explain trust-tag-session         # what a problem means and how to fix it`,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
