@@ -50,15 +50,15 @@ func compare(b *testing.B, n int, reference, subject func(n int)) {
 	}
 	operations := float64(turns * n)
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(ours.Nanoseconds())/operations, "ns/ours")
-	b.ReportMetric(float64(theirs.Nanoseconds())/operations, "ns/reference")
-	b.ReportMetric(operations/ours.Seconds(), "ours/s")
+	b.ReportMetric(float64(ours.Nanoseconds())/operations, "podid-ns")
+	b.ReportMetric(float64(theirs.Nanoseconds())/operations, "reference-ns")
+	b.ReportMetric(operations/ours.Seconds(), "podid-per-s")
 	b.ReportMetric(float64(ours)/float64(theirs), "ratio")
 }
 
-// BenchmarkAgentHit is a cached answer of the agent over loopback, 32
+// BenchmarkAgentHitAgainstBareHandler is a cached answer of the agent over loopback, 32
 // connections, against a bare net/http handler that writes the same bytes.
-func BenchmarkAgentHit(b *testing.B) {
+func BenchmarkAgentHitAgainstBareHandler(b *testing.B) {
 	w := start(b)
 	token := pod(b, w)
 	first := get(b, w.Agent, token)
@@ -72,9 +72,9 @@ func BenchmarkAgentHit(b *testing.B) {
 	compare(b, 32*50, reference.drive, subject.drive)
 }
 
-// BenchmarkExchange is the whole exchange (token, pod, association, AssumeRole at
+// BenchmarkExchangeAgainstAssumeRole is the whole exchange (token, pod, association, AssumeRole at
 // the STS in this process) against the AssumeRole call alone with the same SDK.
-func BenchmarkExchange(b *testing.B) {
+func BenchmarkExchangeAgainstAssumeRole(b *testing.B) {
 	w := start(b)
 	token := pod(b, w)
 	client := sts.New(sts.Options{Region: w.Cluster.Region, BaseEndpoint: &w.Endpoint, Credentials: static(w.AWS.Admin())})
@@ -99,7 +99,7 @@ func BenchmarkExchange(b *testing.B) {
 		}
 	}
 	compare(b, 20, reference, subject)
-	b.ReportMetric(testing.AllocsPerRun(100, func() { subject(1) }), "allocs/ours")
+	b.ReportMetric(testing.AllocsPerRun(100, func() { subject(1) }), "podid-allocs")
 }
 
 const (
@@ -109,9 +109,9 @@ const (
 	clusterName = "local"
 )
 
-// BenchmarkPolicyTrust is the decision on the pod identity trust policy, against
+// BenchmarkTrustPolicyAgainstJSONDecoding is the decision on the pod identity trust policy, against
 // encoding/json decoding the same document.
-func BenchmarkPolicyTrust(b *testing.B) {
+func BenchmarkTrustPolicyAgainstJSONDecoding(b *testing.B) {
 	compiled, err := policy.Parse(policy.Trust, "trust policy", []byte(podidTrust))
 	if err != nil {
 		b.Fatal(err)
@@ -130,9 +130,9 @@ func BenchmarkPolicyTrust(b *testing.B) {
 	evaluate(b, []byte(podidTrust), request, set)
 }
 
-// BenchmarkPolicyRole is the decision on a role of 50 statements of which the
+// BenchmarkRoleOf50StatementsAgainstJSONDecoding is the decision on a role of 50 statements of which the
 // last one allows.
-func BenchmarkPolicyRole(b *testing.B) {
+func BenchmarkRoleOf50StatementsAgainstJSONDecoding(b *testing.B) {
 	var document bytes.Buffer
 	document.WriteString(`{"Version":"2012-10-17","Statement":[`)
 	for range 49 {
@@ -170,7 +170,7 @@ func evaluate(b *testing.B, document []byte, request policy.Request, set policy.
 			policy.Evaluate(request, set)
 		}
 	})
-	b.ReportMetric(testing.AllocsPerRun(1000, func() { policy.Evaluate(request, set) }), "allocs/ours")
+	b.ReportMetric(testing.AllocsPerRun(1000, func() { policy.Evaluate(request, set) }), "podid-allocs")
 }
 
 // start starts a world with one role that one service account may use.
