@@ -1,9 +1,8 @@
 package localaws
 
 import (
-	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -62,68 +61,6 @@ func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveUnsigned routes by host, then by path, to whoever can say best what is
-// missing. Only EKS Auth has callers that do not sign.
-func (a *AWS) serveUnsigned(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	service := serviceOfHost(r.Host)
-	switch {
-	case service == serviceEKSAuth, service == "" && strings.HasSuffix(path, "/assume-role-for-pod-identity"):
-		a.serveGiven(w, r, "EKS Auth", a.eksAuth)
-	case service == serviceEKS, service == "" && strings.HasPrefix(path, "/clusters"):
-		a.serveGiven(w, r, "EKS", a.eks)
-	case service == serviceS3, service == "" && path != "/":
-		refuse(w, r, serviceS3, awswire.Errorf(http.StatusForbidden, "AccessDenied", "Access Denied"))
-	case r.Method == http.MethodGet && r.URL.Query().Get("Action") == "" && r.Header.Get("Authorization") == "":
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		scheme := "http"
-		if r.TLS != nil {
-			scheme = "https"
-		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		fmt.Fprintf(w, welcome, scheme, clip(r.Host), a.region) //nolint:gosec // plain text, and not to be taken for anything else
-	default:
-		a.refuseUnsignedQuery(w, r, service)
-	}
-}
-
-// unsignedOperations are those of STS that AWS takes without a signature.
-var unsignedOperations = map[string]bool{"AssumeRoleWithWebIdentity": true, "AssumeRoleWithSAML": true}
-
-func (a *AWS) refuseUnsignedQuery(w http.ResponseWriter, r *http.Request, service string) {
-	if q, err := awswire.ParseQuery(r); err == nil && unsignedOperations[q.Action] {
-		refuse(w, r, serviceSTS, awswire.NotImplemented("STS", q.Action))
-		return
-	}
-	_, err := a.verify(r) // says what is wrong with the header, or that there is none
-	if err == nil {
-		err = awswire.Errorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
-	}
-	refuse(w, r, cmp.Or(service, serviceSTS), err)
-}
-
-// serviceOfHost reads a service from names such as sts.us-east-1.amazonaws.com,
-// iam.localhost, bucket.s3.eu-central-1.amazonaws.com; "" if it names none.
-func serviceOfHost(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	labels := strings.Split(strings.ToLower(host), ".")
-	if len(labels) < 2 || net.ParseIP(host) != nil {
-		return ""
-	}
-	switch labels[0] {
-	case serviceIAM, serviceSTS, serviceEKS, serviceEKSAuth, serviceS3:
-		return labels[0]
-	}
-	for _, label := range labels[1:] {
-		if label == serviceS3 || strings.HasPrefix(label, "s3-") {
-			return serviceS3
-		}
-	}
-	return ""
-}
-
 // serveVerified verifies and hands on.
 func (a *AWS) serveVerified(w http.ResponseWriter, r *http.Request, service string, next http.Handler) {
 	request, err := a.verify(r)
@@ -152,7 +89,7 @@ func (a *AWS) verify(r *http.Request) (*iam.Request, error) {
 	}}
 	v, err := verifier.Verify(r)
 	if err != nil {
-		return nil, err
+		return nil, hinted(err)
 	}
 	if err := readSource(r, c); err != nil {
 		return nil, err
@@ -165,6 +102,21 @@ func (a *AWS) verify(r *http.Request) (*iam.Request, error) {
 		a.iam.Used(c.AccessKeyID, use)
 	}
 	return &iam.Request{Caller: c, Keys: requestKeys(r, v, now)}, nil
+}
+
+// hinted adds to a key or session that is not known here what mostly happened to it.
+func hinted(err error) error {
+	e, ok := errors.AsType[*sigv4.Error](err)
+	if !ok {
+		return err
+	}
+	switch e.Code {
+	case "InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidToken":
+		h := *e
+		h.Message = strings.TrimSuffix(e.Message, ".") + `. This account has no such active key or session; a world in memory has new ones after each start. Fix: eval "$(podid local env)".`
+		return &h
+	}
+	return err
 }
 
 // readSource reads what the service principal acts for. The headers are signed:
