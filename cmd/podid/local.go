@@ -236,13 +236,14 @@ func connect(flag string) (sandbox.Connection, error) {
 
 func newLocalEnv(world *string) *cobra.Command {
 	var out output
-	var unset bool
+	var unset, bundle bool
 	c := &cobra.Command{
 		Use:   "env",
 		Short: "Print what leads an AWS client to the running local world",
 		Example: `  eval "$(podid local env)"
   eval "$(podid local env --unset)"   # the shell's AWS clients ask AWS again
-  podid local env -o json`,
+  podid local env -o json
+  podid local env --ca-bundle > ca.pem && aws --endpoint-url https://127.0.0.1:4781 --ca-bundle ca.pem s3 ls`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if unset {
@@ -253,6 +254,10 @@ func newLocalEnv(world *string) *cobra.Command {
 				return err
 			}
 			if _, err := connection.ListPods(c.Context()); err != nil {
+				return err
+			}
+			if bundle {
+				_, err := io.WriteString(c.OutOrStdout(), connection.CABundle)
 				return err
 			}
 			return out.print(c.OutOrStdout(), connection, func(ui *ui) {
@@ -266,6 +271,8 @@ func newLocalEnv(world *string) *cobra.Command {
 	}
 	out.flag(c)
 	c.Flags().BoolVar(&unset, "unset", false, "print what undoes it")
+	c.Flags().BoolVar(&bundle, "ca-bundle", false, "print the CA that clients of the HTTPS endpoint have to trust (PEM)")
+	c.MarkFlagsMutuallyExclusive("unset", "ca-bundle")
 	return c
 }
 
