@@ -219,5 +219,6 @@ func noBaseCredentials(ctx context.Context, err error) error {
 		return problem.New(problem.STSUnavailable, "podid's own credentials could not be had in time").From(err)
 	}
 	return problem.New(problem.BaseCredentials, "podid has no credentials of its own").
-		Because("podid signs AssumeRole with base credentials, and none of the places it looks in has any that work").From(err)
+		Because("podid signs AssumeRole with base credentials, and none of the places it looks in has any that work").
+		Fixed("configure base credentials for podid").From(err)
 }

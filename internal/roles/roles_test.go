@@ -293,6 +293,7 @@ func TestWithoutBaseCredentialsSTSIsNotAsked(t *testing.T) {
 		assumer.AWS.Credentials = provider
 		_, err := assumer.Assume(t.Context(), workload, bound)
 		wantProblem(t, err, problem.BaseCredentials, "no credentials of its own")
+		wantProblem(t, err, problem.BaseCredentials, "configure base credentials")
 		if sts.calls.Load() != 0 {
 			t.Errorf("%s: STS was asked", name)
 		}

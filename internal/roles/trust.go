@@ -49,10 +49,10 @@ func (s *Assumer) explain(ctx context.Context, w podid.Workload, a podid.Associa
 		return problem.Of(err)
 	}
 	if err != nil {
-		return s.unexplained(a, denied).From(fmt.Errorf("%w; %w", cause, err))
+		return s.unexplained(a, denied).From(found{cause, err})
 	}
 	verdict := policy.ExplainTrust(trust, question(a.Role, s.principal(), s.keys(w, a)), actions(a)...)
-	cause = fmt.Errorf("%w; %w", cause, finding(verdict))
+	cause = found{cause, finding(verdict)}
 	refuse := func(code problem.Code, format string, args ...any) *problem.Problem {
 		return problem.New(code, "role %s refuses the session: %s", a.Role, fmt.Sprintf(format, args...)).From(cause)
 	}
@@ -70,7 +70,7 @@ func (s *Assumer) explain(ctx context.Context, w podid.Workload, a podid.Associa
 		}
 		return refuse(problem.TrustInvalid, "its trust policy does not allow %s", verdict.Action)
 	case policy.TrustCondition:
-		return s.condition(refuse(problem.TrustCondition, "a condition of its trust policy does not hold, on %s", verdict.Reason.Key), verdict.Reason)
+		return s.condition(refuse(problem.TrustCondition, "a condition of its trust policy does not hold, on %s", verdict.Reason.Key), roleWhose, a, verdict.Reason)
 	case policy.TrustDenied:
 		return refuse(problem.TrustDenied, "a Deny statement of its trust policy applies to %s", verdict.Action).
 			Because("a Deny that applies wins over every Allow").
@@ -100,7 +100,9 @@ func (s *Assumer) explainTarget(ctx context.Context, w podid.Workload, a podid.A
 	p := problem.New(problem.TargetRoleDenied, "target role %s refuses role %s", a.Target, a.Role)
 	trust, err := s.trustPolicy(ctx, a.Target)
 	if problem.Is(err, problem.RoleMissing) {
-		return problem.New(problem.RoleMissing, "target role %s does not exist", a.Target).From(cause)
+		return problem.New(problem.RoleMissing, "target role %s does not exist", a.Target).
+			Because("the association's targetRoleArn names a role that IAM does not have").
+			Fixed("create the target role, or correct the association's targetRoleArn").From(cause)
 	}
 	if err != nil {
 		if message := denied.ErrorMessage(); strings.Contains(message, "no identity-based policy allows") {
@@ -110,40 +112,27 @@ func (s *Assumer) explainTarget(ctx context.Context, w podid.Workload, a podid.A
 			p.Because("sts:TagSession is not allowed, and the session carries tags").
 				Fixed("allow sts:TagSession beside sts:AssumeRole, in the role's policy and in the target role's trust policy")
 		}
-		return p.From(fmt.Errorf("%w; %w", cause, err))
+		return p.From(found{cause, err})
 	}
 	verdict := policy.ExplainTrust(trust, question(a.Target, principal, s.targetKeys(w, a)), actions(a)...)
-	p.From(fmt.Errorf("%w; %w", cause, finding(verdict)))
+	p.From(found{cause, finding(verdict)})
 	switch verdict.Outcome {
 	case policy.TrustPrincipal:
-		return p.Because("the target role's trust policy does not name the association's role")
+		return p.Because("the target role's trust policy does not name the association's role").
+			Fixed("name role %s in a statement of the target role's trust policy that allows %s", a.Role, strings.Join(actions(a), " and "))
 	case policy.TrustAction:
-		return p.Because("the target role's trust policy does not allow %s to the association's role", verdict.Action)
+		return p.Because("the target role's trust policy does not allow %s to the association's role", verdict.Action).
+			Fixed("add %q to the Action of the statement of the target role's trust policy that names the association's role", verdict.Action)
 	case policy.TrustCondition:
-		return s.condition(p, verdict.Reason)
+		p.Fixed("correct the condition in the target role's trust policy, or set the association's targetRoleArn to the role meant for this workload")
+		return s.condition(p, targetWhose, a, verdict.Reason)
 	case policy.TrustDenied:
-		return p.Because("a Deny statement of the target role's trust policy applies to %s", verdict.Action)
+		return p.Because("a Deny statement of the target role's trust policy applies to %s, and wins over every Allow", verdict.Action).
+			Fixed("narrow the Deny statement in the target role's trust policy")
 	}
 	return p.Because("the target role's trust policy admits the association's role, so that role's own policies do not allow it %s",
 		strings.Join(actions(a), " and ")).
 		Fixed("allow sts:AssumeRole and sts:TagSession on the target role in a policy of the association's role")
-}
-
-// condition says what the session has for the key of a condition that failed,
-// where that is the pod's own.
-func (s *Assumer) condition(p *problem.Problem, r policy.Reason) *problem.Problem {
-	key := strings.ToLower(r.Key)
-	switch {
-	case r.Found == nil && strings.HasPrefix(key, "aws:source") && !s.Principal.Service:
-		return p.Because("%s exists only when an AWS service calls; podid calls as a principal of IAM here", r.Key).
-			Fixed("remove that condition, and set conditions on aws:RequestTag/eks-cluster-arn, aws:RequestTag/kubernetes-namespace and aws:RequestTag/kubernetes-service-account instead")
-	case r.Found == nil:
-		return p.Because("the session has no value of %s that podid knows", r.Key)
-	case strings.HasPrefix(key, "aws:requesttag/"), strings.HasPrefix(key, "aws:principaltag/"),
-		key == "aws:sourcearn", key == "aws:sourceaccount", key == "sts:externalid", key == "sts:rolesessionname":
-		return p.Because("for this workload %s is %s, which is not what the trust policy wants", r.Key, quoted(r.Found))
-	}
-	return p.Because("the session's value of %s is not what the trust policy wants", r.Key)
 }
 
 // trustPolicy reads and parses role's trust policy.
@@ -176,7 +165,10 @@ func actions(a podid.Association) []string {
 
 // keys is the condition context of the first call.
 func (s *Assumer) keys(w podid.Workload, a podid.Association) policy.Keys {
-	keys := policy.Keys{"sts:RoleSessionName": {podid.SessionName(s.Cluster, w)}}
+	keys := policy.Keys{
+		"sts:RoleSessionName": {podid.SessionName(s.Cluster, w)},
+		"aws:SecureTransport": {strconv.FormatBool(s.secure())},
+	}
 	if s.Principal.Service {
 		keys["aws:SourceArn"] = []string{s.Cluster.ARN()}
 		keys["aws:SourceAccount"] = []string{s.Cluster.Account}
@@ -225,6 +217,11 @@ func (s *Assumer) principal() policy.Principal {
 	return p
 }
 
+// secure says whether STS is spoken to over TLS.
+func (s *Assumer) secure() bool {
+	return s.AWS.BaseEndpoint == nil || !strings.HasPrefix(strings.ToLower(*s.AWS.BaseEndpoint), "http:")
+}
+
 // name is how the pod's message calls the principal: the service's name is no
 // secret, the broker's ARN is for podid's own log.
 func (s *Assumer) name() string {
@@ -232,35 +229,4 @@ func (s *Assumer) name() string {
 		return podid.ServicePrincipal
 	}
 	return "podid's principal"
-}
-
-// finding is the verdict for the log, with what the policy wants.
-func finding(v policy.TrustVerdict) error {
-	if v.Outcome == policy.TrustAllowed {
-		return errors.New("trust policy: allows")
-	}
-	r := v.Reason
-	if r.Policy == "" {
-		return fmt.Errorf("trust policy: %s: no Allow statement", v.Action)
-	}
-	where := "statement " + strconv.Itoa(r.Index)
-	if r.Sid != "" {
-		where += " (" + r.Sid + ")"
-	}
-	if r.Applied {
-		return fmt.Errorf("trust policy: %s: %s applies: %s", v.Action, where, r.Effect)
-	}
-	return fmt.Errorf("trust policy: %s: %s: %s %s %s wants %s, has %s", v.Action, where,
-		r.Clause, r.Operator, r.Key, quoted(r.Wanted), quoted(r.Found))
-}
-
-func quoted(values []string) string {
-	if len(values) == 0 {
-		return "nothing"
-	}
-	q := make([]string, len(values))
-	for i, v := range values {
-		q[i] = strconv.Quote(v)
-	}
-	return strings.Join(q, ", ")
 }

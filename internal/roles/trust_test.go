@@ -59,7 +59,8 @@ func TestARefusalNamesWhatRefused(t *testing.T) {
 		says      []string
 		logs      string
 	}{
-		{"no principal", trust(others, both, ""), false, false, problem.TrustPrincipal, []string{"role/reader", "podid trust-policy"}, "somebody-else"},
+		{"no principal", trust(others, both, ""), false, false, problem.TrustPrincipal, []string{"role/reader", "podid trust-policy"},
+			`role/reader; trust policy: sts:AssumeRole: statement 1 (SecretSid): Principal wants "AWS:arn:aws:iam::999988887777:user/somebody-else", has "`},
 		{"no service principal", trust(others, both, ""), true, false, problem.TrustPrincipal, []string{"pods.eks.amazonaws.com", "podid trust-policy"}, "somebody-else"},
 		{"a broker is not the service", trust(service, both, ""), false, false, problem.TrustPrincipal, []string{"outside EKS nobody can be"}, ""},
 		{"no sts:TagSession", trust(broker, `"sts:AssumeRole"`, ""), false, false, problem.TrustTagSession, []string{`add "sts:TagSession"`}, ""},
@@ -72,7 +73,13 @@ func TestARefusalNamesWhatRefused(t *testing.T) {
 		{"a source ARN for a broker", trust(broker, both, `{"ArnEquals":{"aws:SourceArn":"arn:aws:eks:eu-central-1:111122223333:cluster/lab"}}`), false, false,
 			problem.TrustCondition, []string{"only when an AWS service calls", "aws:RequestTag/eks-cluster-arn"}, ""},
 		{"tags wanted and disabled", trust(broker, both, `{"StringEquals":{"aws:RequestTag/kubernetes-namespace":"shop"}}`), false, true,
-			problem.TrustCondition, []string{"has no value of aws:RequestTag/kubernetes-namespace"}, ""},
+			problem.TrustCondition, []string{"session tags are disabled on this association", "set disableSessionTags of the association to false"}, ""},
+		{"a tag that podid does not send", trust(broker, both, `{"StringEquals":{"aws:RequestTag/team":"x"}}`), false, false,
+			problem.TrustCondition, []string{"none of the session tags", "kubernetes-pod-name"}, ""},
+		{"a second factor", trust(broker, both, `{"Bool":{"aws:MultiFactorAuthPresent":"true"}}`), false, false,
+			problem.TrustCondition, []string{"second factor", "Fix: remove that condition from the role's trust policy."}, ""},
+		{"TLS wanted where there is none", trust(broker, both, `{"Bool":{"aws:SecureTransport":"true"}}`), false, false,
+			problem.TrustCondition, []string{"plain HTTP", "https endpoint"}, `statement 1 (SecretSid): Condition Bool aws:SecureTransport wants "true", has "false"`},
 		{"something podid does not know", trust(broker, both, `{"StringEquals":{"aws:PrincipalOrgID":"o-secret"}}`), false, false,
 			problem.TrustCondition, []string{"no value of aws:PrincipalOrgID that podid knows"}, "o-secret"},
 		{"a condition on the broker", trust(`{"AWS":"arn:aws:iam::111122223333:root"}`, both, `{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::111122223333:user/secret"}}`), false, false,
@@ -113,17 +120,23 @@ func TestARefusedTargetNamesWhatRefused(t *testing.T) {
 		name, document string
 		code           problem.Code
 		says           string
+		fix            string
 	}{
-		{"no principal", trust(others, both, ""), problem.TargetRoleDenied, "does not name the association's role"},
-		{"no sts:TagSession", trust(session, `"sts:AssumeRole"`, ""), problem.TargetRoleDenied, "does not allow sts:TagSession"},
+		{"no principal", trust(others, both, ""), problem.TargetRoleDenied, "does not name the association's role",
+			"name role " + string(bound.Role)},
+		{"no sts:TagSession", trust(session, `"sts:AssumeRole"`, ""), problem.TargetRoleDenied, "does not allow sts:TagSession",
+			`add "sts:TagSession"`},
 		{"another external ID", trust(session, both, `{"StringEquals":{"sts:ExternalId":"x/secret"}}`), problem.TargetRoleDenied,
-			`sts:ExternalId is "eu-central-1/111122223333/lab/shop/cart"`},
+			`sts:ExternalId is "eu-central-1/111122223333/lab/shop/cart"`, "the association's externalId"},
 		{"an inherited tag", trust(session, both, `{"StringEquals":{"aws:PrincipalTag/kubernetes-namespace":"secret"}}`), problem.TargetRoleDenied,
-			`aws:PrincipalTag/kubernetes-namespace is "shop"`},
-		{"a deny", strings.Replace(trust(session, both, ""), "Allow", "Deny", 1), problem.TargetRoleDenied, "a Deny statement"},
+			`aws:PrincipalTag/kubernetes-namespace is "shop"`, "correct the condition in the target role's trust policy"},
+		{"a service's own key", trust(session, both, `{"StringEquals":{"aws:SourceAccount":"111122223333"}}`), problem.TargetRoleDenied,
+			"only when an AWS service calls", "remove that condition"},
+		{"a deny", strings.Replace(trust(session, both, ""), "Allow", "Deny", 1), problem.TargetRoleDenied, "a Deny statement",
+			"narrow the Deny statement in the target role's"},
 		{"admitted", trust(session, both, `{"StringEquals":{"sts:ExternalId":"eu-central-1/111122223333/lab/shop/cart"}}`), problem.TargetRoleDenied,
-			"role's own policies do not allow it sts:AssumeRole and sts:TagSession"},
-		{"gone", gone, problem.RoleMissing, "target role " + targetRole},
+			"role's own policies do not allow it sts:AssumeRole and sts:TagSession", "in a policy of the association's role"},
+		{"gone", gone, problem.RoleMissing, "targetRoleArn", "create the target role"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			assumer, _ := world(t, assumed("111122223333", "reader", 0), denied)
@@ -132,6 +145,9 @@ func TestARefusedTargetNamesWhatRefused(t *testing.T) {
 			a.Target = targetRole
 			_, err := assumer.Assume(t.Context(), workload, a)
 			wantProblem(t, err, test.code, test.says)
+			if fix := problem.Of(err).Fix; !strings.Contains(fix, test.fix) || strings.Contains(fix, "both actions") {
+				t.Errorf("the fix is %q", fix)
+			}
 			if message := problem.Of(err).Message(); strings.Contains(message, "secret") || strings.Contains(message, "somebody-else") {
 				t.Errorf("the pod learns too much: %s", message)
 			}
