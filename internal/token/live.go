@@ -54,7 +54,9 @@ func (l *Live) Verify(ctx context.Context, raw string) (Token, error) {
 	case pod.Finished:
 		return Token{}, problem.New(problem.PodFinished, "the pod %s has finished", name)
 	case pod.ServiceAccount != w.ServiceAccount:
-		return Token{}, problem.New(problem.ServiceAccountGone, "the pod %s does not run as the service account %s", name, w.ServiceAccount)
+		return Token{}, problem.New(problem.ServiceAccountGone, "the pod %s does not run as the service account %s", name, w.ServiceAccount).
+			Because("a pod keeps its service account for life, so this token was not made for this pod").
+			Fixed("use the token that the kubelet mounted into the pod")
 	case pod.ServiceAccountUID != w.ServiceAccountUID:
 		return Token{}, problem.New(problem.ServiceAccountGone, "the service account %s/%s of this token is gone", w.Namespace, w.ServiceAccount)
 	}

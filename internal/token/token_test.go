@@ -218,8 +218,8 @@ func TestEveryRefusedTokenHasItsOwnCode(t *testing.T) {
 		{"PS256", encode(object{"alg": "PS256", "kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, "PS256"},
 		{"ES256 named for an RSA key", encode(object{"alg": "ES256", "kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, "ES256"},
 		{"an endless algorithm name", encode(object{"alg": strings.Repeat("x", 4000), "kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, "x…"},
-		{"a key in the header", encode(object{"alg": "RS256", "kid": f.kid, "jwk": embedded}, goodClaims(), func(in []byte) []byte { return rs256(other, in) }), problem.TokenAlgorithm, `"jwk"`},
-		{"a key URL in the header", encode(with(f.header(), "jku", "https://evil.example/jwks"), goodClaims(), f.rs256), problem.TokenAlgorithm, `"jku"`},
+		{"a key in the header", encode(object{"alg": "RS256", "kid": f.kid, "jwk": embedded}, goodClaims(), func(in []byte) []byte { return rs256(other, in) }), problem.TokenAlgorithm, `leave "jwk" out of the header`},
+		{"a key URL in the header", encode(with(f.header(), "jku", "https://evil.example/jwks"), goodClaims(), f.rs256), problem.TokenAlgorithm, `leave "jku" out of the header`},
 		{"a certificate URL in the header", encode(with(f.header(), "x5u", "https://evil.example/crt"), goodClaims(), f.rs256), problem.TokenAlgorithm, `"x5u"`},
 		{"a certificate in the header", encode(with(f.header(), "x5c", []string{"AAAA"}), goodClaims(), f.rs256), problem.TokenAlgorithm, `"x5c"`},
 		{"a critical extension", encode(with(f.header(), "crit", []string{"b64"}), goodClaims(), f.rs256), problem.TokenAlgorithm, `"crit"`},
@@ -413,6 +413,15 @@ func TestLiveFactsDecide(t *testing.T) {
 		if _, err := live.Verify(t.Context(), raw); !problem.Is(err, c.code) {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.code)
 		}
+	}
+}
+
+func TestATokenOfAnotherPodsAccountIsNotCalledDeleted(t *testing.T) {
+	f := newFixture(t)
+	live := token.Live{Verifier: f.verifier, Pods: change(func(p *token.Pod) { p.ServiceAccount = "other" })}
+	_, err := live.Verify(t.Context(), f.mint(t, workload, podid.AudiencePods, now))
+	if message := problem.Of(err).Message(); !strings.Contains(message, "not made for this pod") || strings.Contains(message, "deleted") {
+		t.Errorf("got %q", message)
 	}
 }
 

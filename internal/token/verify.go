@@ -78,7 +78,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
 	}
 	if !usable(key) || key.Algorithm != "" && key.Algorithm != head.Algorithm {
 		return Token{}, problem.New(problem.TokenAlgorithm, "the token is signed with %s, and its key %s is not for that",
-			head.Algorithm, quote(head.KeyID)).Because("a key verifies only signatures of its own kind")
+			head.Algorithm, quote(head.KeyID)).
+			Because("a key verifies only signatures of its own kind").
+			Fixed("use the token that the kubelet mounted, unchanged")
 	}
 	payload, err := signed.Verify(key.Key)
 	if err != nil {
@@ -134,7 +136,8 @@ func parseHeader(raw string) (header, error) {
 	}{{"crit", h.Critical}, {"b64", h.B64}, {"jwk", h.JWK}, {"jku", h.JKU}, {"x5u", h.X5U}, {"x5c", h.X5C}} {
 		if extra.value != nil {
 			return h, problem.New(problem.TokenAlgorithm, "the token's header carries %q", extra.name).
-				Because("podid takes keys from the cluster, never from the token, and no Kubernetes cluster sets this")
+				Because("podid takes keys from the cluster, never from the token, and no Kubernetes cluster sets this").
+				Fixed("use the token that the kubelet mounted; if you make tokens yourself, leave %q out of the header", extra.name)
 		}
 	}
 	return h, nil
