@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/openpodidentity/podid/localaws"
 )
@@ -248,4 +250,49 @@ func TestManagedPolicyLife(t *testing.T) {
 	}
 	_, err = c.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: p.Policy.Arn})
 	wantError(t, err, "NoSuchEntity")
+}
+
+// Wherever a policy that AWS has and the local AWS has not can be named, the
+// answer says where to see those that it has.
+func TestAManagedPolicyThatIsNotCarriedIsToldSoEverywhere(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	ctx, arn := t.Context(), aws.String("arn:aws:iam::aws:policy/ReadOnlyAccess")
+	role := w.role("role", trust(userPrincipal("admin"), assumeAndTag), "")
+	w.user("user", "")
+	calls := map[string]func(arn *string) error{
+		"GetPolicy": func(arn *string) error {
+			_, err := w.iam().GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: arn})
+			return err
+		},
+		"AttachRolePolicy": func(arn *string) error {
+			_, err := w.iam().AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: aws.String("role"), PolicyArn: arn})
+			return err
+		},
+		"AttachUserPolicy": func(arn *string) error {
+			_, err := w.iam().AttachUserPolicy(ctx, &iam.AttachUserPolicyInput{UserName: aws.String("user"), PolicyArn: arn})
+			return err
+		},
+		"PutRolePermissionsBoundary": func(arn *string) error {
+			_, err := w.iam().PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: aws.String("role"), PermissionsBoundary: arn})
+			return err
+		},
+		"CreateUser": func(arn *string) error {
+			_, err := w.iam().CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("other"), PermissionsBoundary: arn})
+			return err
+		},
+		"AssumeRole": func(arn *string) error {
+			_, err := w.stsAs(w.aws.Admin()).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session"),
+				PolicyArns: []ststypes.PolicyDescriptorType{{Arn: arn}}})
+			return err
+		},
+	}
+	const hint = "the local AWS does not: aws iam list-policies --scope AWS lists those it has (docs/components/localaws.md)."
+	for name, call := range calls {
+		if err := call(arn); err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := call(aws.String("arn:aws:iam::111122223333:policy/none")); err == nil || strings.Contains(err.Error(), hint) {
+			t.Errorf("%s of a customer's policy: %v", name, err)
+		}
+	}
 }

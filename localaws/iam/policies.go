@@ -100,13 +100,19 @@ func (s *State) customerPolicy(arn string) (*ManagedPolicy, error) {
 	s.mu.RLock()
 	p := s.policies[fold(name)]
 	s.mu.RUnlock()
-	switch {
-	case p != nil && p.ARN == arn:
+	if p != nil && p.ARN == arn {
 		return p, nil
-	case strings.HasPrefix(arn, "arn:"+s.Partition+":iam::aws:policy/"):
-		return nil, noSuchEntity("Policy %s was not found. If AWS has a managed policy of this name, the local AWS does not: see docs/components/localaws.md for those it has.", arn)
 	}
-	return nil, noSuchPolicy(arn)
+	return nil, noSuchEntity("Policy %s was not found.%s", arn, s.NotCarried(arn))
+}
+
+// NotCarried is a sentence to add to an error about a managed policy that was
+// not found: that AWS may have it. It is empty for a customer's.
+func (s *State) NotCarried(arn string) string {
+	if !strings.HasPrefix(arn, "arn:"+s.Partition+":iam::aws:policy/") {
+		return ""
+	}
+	return " If AWS has a managed policy of this name, the local AWS does not: aws iam list-policies --scope AWS lists those it has (docs/components/localaws.md)."
 }
 
 // ManagedPolicies are the account's and AWS's policies, by ARN.
@@ -158,7 +164,7 @@ func (s *State) Usage(arn string) (attached, boundaries int) {
 func (s *State) Attach(kind Kind, name, arn string) error {
 	_, err := s.update(kind, name, func(i *Identity) error {
 		if _, err := s.ManagedPolicy(arn); err != nil {
-			return noSuchEntity("Policy %s does not exist or is not attachable.", arn)
+			return noSuchEntity("Policy %s does not exist or is not attachable.%s", arn, s.NotCarried(arn))
 		}
 		if slices.Contains(i.Attached, arn) {
 			return nil

@@ -61,7 +61,7 @@ func (s *State) checkBoundary(arn string) error {
 		return nil
 	}
 	if _, err := s.ManagedPolicy(arn); err != nil {
-		return noSuchEntity("Scope ARN: %s does not exist or is not attachable.", arn)
+		return noSuchEntity("Scope ARN: %s does not exist or is not attachable.%s", arn, s.NotCarried(arn))
 	}
 	return nil
 }

@@ -167,7 +167,7 @@ func (s *State) checkPolicies(a AssumeRole) error {
 	}
 	for _, arn := range a.PolicyARNs {
 		if _, err := s.iam.ManagedPolicy(arn); err != nil {
-			return awswire.Errorf(http.StatusBadRequest, "ValidationError", "The policy %s of policyArns does not exist in this account.", arn)
+			return awswire.Errorf(http.StatusBadRequest, "ValidationError", "The policy %s of policyArns does not exist in this account.%s", arn, s.iam.NotCarried(arn))
 		}
 	}
 	return nil
