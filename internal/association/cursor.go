@@ -33,6 +33,7 @@ func ParseCursor(s string) (Cursor, error) {
 		}
 	}
 	return Cursor{}, problem.New(problem.RequestInvalid, "nextToken is not one that this API gave out").
+		Because("").
 		Fixed("send the nextToken of the page before, unchanged, or none to begin anew")
 }
 

@@ -154,6 +154,8 @@ func reserved(s string) bool {
 	return len(s) >= 4 && strings.EqualFold(s[:4], "aws:")
 }
 
+// invalid is the problem of a field whose fault is told in full by what is said
+// of it.
 func invalid(format string, args ...any) *problem.Problem {
-	return problem.New(problem.AssociationInvalid, format, args...)
+	return problem.New(problem.AssociationInvalid, format, args...).Because("")
 }

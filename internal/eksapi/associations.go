@@ -146,10 +146,11 @@ func update(c *call) (any, error) {
 	case err != nil:
 		return nil, err
 	case fixed != nil:
-		return nil, problem.New(problem.RequestInvalid, "the namespace and serviceAccount of an association cannot be changed").
+		return nil, invalid("the namespace and serviceAccount of an association cannot be changed").
 			Fixed("delete the association and create another")
 	case role == nil && target == nil && document == nil && disable == nil:
-		return nil, problem.New(problem.RequestInvalid, "there is nothing to update: give roleArn, targetRoleArn, disableSessionTags or policy")
+		return nil, invalid("there is nothing to update").
+			Fixed("give roleArn, targetRoleArn, disableSessionTags or policy")
 	}
 	if token != nil {
 		// An update is idempotent by itself; the token is checked and has no effect.
@@ -163,7 +164,7 @@ func update(c *call) (any, error) {
 	}
 	if role != nil {
 		if _, err := podid.ParseRoleARN(*role); err != nil {
-			return nil, problem.New(problem.AssociationInvalid, "roleArn: %v", err)
+			return nil, problem.New(problem.AssociationInvalid, "roleArn: %v", err).Because("")
 		}
 		if err := c.checkRole(podid.RoleARN(*role)); err != nil {
 			return nil, err
@@ -231,7 +232,8 @@ func (c *call) on(action string, resource func(podid.Cluster) string) error {
 	named := c.Cluster
 	named.Name = c.args[0]
 	if !clusterName.MatchString(named.Name) {
-		return problem.New(problem.RequestInvalid, "%q is not the name of a cluster", printable(named.Name))
+		return problem.New(problem.RequestInvalid, "%q is not the name of a cluster", printable(named.Name)).
+			Because("a cluster's name has 1 to 100 letters, digits, hyphens and underscores, and begins with a letter or digit")
 	}
 	if err := c.allow(action, resource(named)); err != nil {
 		return err
@@ -290,7 +292,7 @@ func (c *call) checkTarget(target podid.RoleARN) error {
 		return nil
 	}
 	if _, err := podid.ParseRoleARN(string(target)); err != nil {
-		return problem.New(problem.AssociationInvalid, "targetRoleArn: %v", err)
+		return problem.New(problem.AssociationInvalid, "targetRoleArn: %v", err).Because("")
 	}
 	return c.checkPartition("targetRoleArn", target)
 }
@@ -298,7 +300,8 @@ func (c *call) checkTarget(target podid.RoleARN) error {
 func (c *call) checkPartition(field string, role podid.RoleARN) error {
 	partition := podid.Partition(c.Cluster.Region)
 	if !strings.HasPrefix(string(role), "arn:"+partition+":") {
-		return problem.New(problem.AssociationInvalid, "%s: %s is not of partition %s, in which region %s is", field, role, partition, c.Cluster.Region)
+		return problem.New(problem.AssociationInvalid, "%s: %s is not of partition %s", field, role, partition).
+			Because("region %s of the cluster is in that partition, and roles of another cannot be assumed from there", c.Cluster.Region)
 	}
 	return nil
 }

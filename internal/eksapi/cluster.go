@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/internal/awswire"
-	"github.com/openpodidentity/podid/problem"
 )
 
 // About is what podid may know of the cluster besides its name. What is zero is
@@ -76,7 +75,8 @@ func listClusters(c *call) (any, error) {
 		return nil, err
 	}
 	if values.Get("nextToken") != "" {
-		return nil, problem.New(problem.RequestInvalid, "nextToken is not one that this API gave out")
+		return nil, invalid("nextToken is not one that this API gave out").
+			Fixed("leave nextToken out: there is one page of clusters")
 	}
 	return struct {
 		Clusters []string `json:"clusters"`

@@ -16,7 +16,8 @@ import (
 func decode(body []byte, fields map[string]any) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
-		return problem.New(problem.RequestInvalid, "the request body is not a JSON object").From(err)
+		return invalid("the request body is not a JSON object").
+			Fixed("send the fields of the operation as one JSON object").From(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		field, ok := fields[name]
@@ -26,7 +27,7 @@ func decode(body []byte, fields map[string]any) error {
 				Fixed("leave the field out; docs/components/eksapi.md lists those that exist")
 		}
 		if err := json.Unmarshal(object[name], field); err != nil {
-			return problem.New(problem.RequestInvalid, "the field %s is not %s", name, kind(field)).From(err)
+			return invalid("the field %s is not %s", name, kind(field)).From(err)
 		}
 	}
 	return nil
@@ -48,7 +49,7 @@ func kind(field any) string {
 func (c *call) query() (url.Values, error) {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return nil, problem.New(problem.RequestInvalid, "the query is badly encoded").From(err)
+		return nil, invalid("the query is badly encoded").Fixed("percent-encode it").From(err)
 	}
 	return values, nil
 }
@@ -60,9 +61,15 @@ func maxResults(values url.Values) (int, error) {
 	}
 	n, err := strconv.Atoi(values.Get("maxResults"))
 	if err != nil || n < 1 || n > 100 {
-		return 0, problem.New(problem.RequestInvalid, "maxResults is %q, not a number from 1 to 100", printable(values.Get("maxResults")))
+		return 0, invalid("maxResults is %q, not a number from 1 to 100", printable(values.Get("maxResults")))
 	}
 	return n, nil
+}
+
+// invalid is the problem of a request whose fault is told in full by what is
+// said of it.
+func invalid(format string, args ...any) *problem.Problem {
+	return problem.New(problem.RequestInvalid, format, args...).Because("")
 }
 
 func deref[T any](p *T) (v T) {

@@ -20,7 +20,6 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/awswire"
-	"github.com/openpodidentity/podid/problem"
 )
 
 // Access proves who sent r (replacing r.Body by the verified payload) and that
@@ -111,7 +110,7 @@ func route(method, path string) (operation, []string, error) {
 			for i, arg := range args {
 				decoded, err := url.PathUnescape(arg)
 				if err != nil || strings.ContainsFunc(decoded, isControl) {
-					return op, nil, problem.New(problem.RequestInvalid, "the path has a badly encoded segment")
+					return op, nil, invalid("the path has a badly encoded segment").Fixed("percent-encode it")
 				}
 				args[i] = decoded
 			}
@@ -157,7 +156,7 @@ func (c *call) allow(action, resource string) error {
 // place on the wire.
 func bodyError(err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return problem.New(problem.RequestInvalid, "the request body is larger than %d bytes", maxBody).
+		return invalid("the request body is larger than %d bytes", maxBody).
 			Fixed("send less").From(err)
 	}
 	return err

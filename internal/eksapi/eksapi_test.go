@@ -324,6 +324,11 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 			if got := response.Header.Get("X-Amzn-Errortype"); got != test.exception || !strings.Contains(string(body), jsonText(test.says)) {
 				t.Errorf("%d %s: %s\nwant %s that says %q", response.StatusCode, got, body, test.exception, test.says)
 			}
+			for _, vague := range []string{"of the wrong type or out of", "breaks a rule of the EKS API"} {
+				if strings.Contains(string(body), vague) {
+					t.Errorf("%s: says why in general: %s", test.says, body)
+				}
+			}
 		})
 	}
 	if all, _, err := w.store.List(t.Context(), struct{ Namespace, ServiceAccount string }{}, "", 10); err != nil || len(all) != 1 {

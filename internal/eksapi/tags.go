@@ -23,7 +23,7 @@ func tag(c *call) (any, error) {
 		return nil, err
 	}
 	if len(tags) == 0 {
-		return nil, problem.New(problem.RequestInvalid, "the field tags is missing")
+		return nil, invalid("the field tags is missing").Fixed("send tags as an object of strings")
 	}
 	if err := association.ValidateTags(tags); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func untag(c *call) (any, error) {
 	}
 	keys := values["tagKeys"]
 	if len(keys) == 0 || len(keys) > association.MaxTags {
-		return nil, problem.New(problem.RequestInvalid, "tagKeys has %d keys, not 1 to %d", len(keys), association.MaxTags)
+		return nil, invalid("tagKeys has %d keys, not 1 to %d", len(keys), association.MaxTags)
 	}
 	if resource.isCluster {
 		return nothing{}, nil // it has no tags
@@ -96,7 +96,8 @@ var eksARN = regexp.MustCompile(`^arn:aws[a-z-]{0,20}:eks:[a-z0-9-]{1,30}:[0-9]{
 func (c *call) onResource(action string) (resource, error) {
 	arn := c.args[0]
 	if !eksARN.MatchString(arn) {
-		return resource{}, problem.New(problem.RequestInvalid, "%q is not the ARN of an EKS resource", printable(arn))
+		return resource{}, invalid("%q is not the ARN of an EKS resource", printable(arn)).
+			Fixed("give the ARN of an association, as describe-pod-identity-association shows it")
 	}
 	if err := c.allow(action, arn); err != nil {
 		return resource{}, err
