@@ -99,18 +99,15 @@ func (p *Pods) Start(namespace, serviceAccount, name string, process int) (Pod, 
 	if name == "" {
 		name = strings.TrimRight(cut(serviceAccount, 240), "-.") + "-" + strings.ToLower(rand.Text()[:5])
 	}
-	switch {
-	case !dnsLabel.MatchString(namespace):
-		return Pod{}, problem.New(problem.RequestInvalid, "namespace %q is not a DNS label", cut(namespace, 80))
-	case !isSubdomain(serviceAccount):
-		return Pod{}, problem.New(problem.RequestInvalid, "service account %q is not a DNS subdomain", cut(serviceAccount, 80))
-	case !isSubdomain(name):
-		return Pod{}, problem.New(problem.RequestInvalid, "pod name %q is not a DNS subdomain", cut(name, 80))
+	if err := validate(namespace, serviceAccount, name); err != nil {
+		return Pod{}, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.pods) >= maxPods {
-		return Pod{}, problem.New(problem.TooManyRequests, "the local world has %d pods already", maxPods)
+		return Pod{}, problem.New(problem.TooManyRequests, "the local world has %d pods already", len(p.pods)).
+			Because("a local world has at most %d pods", maxPods).
+			Fixed("end programs that are left over; `podid local pods` lists the pods")
 	}
 	if _, taken := p.names[namespace+"/"+name]; taken {
 		return Pod{}, problem.New(problem.RequestInvalid, "pod %s/%s exists already", namespace, name).
@@ -132,6 +129,26 @@ func (p *Pods) Start(namespace, serviceAccount, name string, process int) (Pod, 
 	p.accounts[account] = uid
 	p.add(pod)
 	return pod, nil
+}
+
+// validate holds names to Kubernetes' rules
+// (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/).
+func validate(namespace, serviceAccount, pod string) error {
+	if !dnsLabel.MatchString(namespace) {
+		return problem.New(problem.RequestInvalid, "namespace %q is not a DNS label", cut(namespace, 80)).
+			Because("Kubernetes' namespaces have 1 to 63 lower-case letters, digits and hyphens, and no hyphen at either end").
+			Fixed("choose a name such as test-namespace")
+	}
+	for _, n := range []struct{ what, name, example string }{
+		{"service account", serviceAccount, "test-sa"}, {"pod name", pod, "reader-0"},
+	} {
+		if !isSubdomain(n.name) {
+			return problem.New(problem.RequestInvalid, "%s %q is not a DNS subdomain", n.what, cut(n.name, 80)).
+				Because("Kubernetes' names have 1 to 253 lower-case letters, digits, hyphens and dots, and letters or digits at both ends of what is between dots").
+				Fixed("choose a name such as %s", n.example)
+		}
+	}
+	return nil
 }
 
 // system makes a pod of podid itself, which is not kept: every start has its own.

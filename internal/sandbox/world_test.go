@@ -187,10 +187,24 @@ func TestPodNamesAreUniqueAndValid(t *testing.T) {
 		{"shop", "cart", "cart-0"}, {"Shop", "cart", ""}, {"", "cart", ""}, {"shop", "", ""},
 		{"shop", "cart", "-"}, {"shop", "cart", "a..b"}, {"shop", "a.-b", ""}, {"shop", strings.Repeat("a", 300), ""}, {"shop", "cart", "a/b"},
 	} {
-		if _, err := w.Pods.Start(c.namespace, c.account, c.name, 0); !problem.Is(err, problem.RequestInvalid) {
+		_, err := w.Pods.Start(c.namespace, c.account, c.name, 0)
+		if !problem.Is(err, problem.RequestInvalid) || strings.Contains(err.Error(), "of the wrong type") {
 			t.Errorf("pod %+v: %v", c, err)
 		}
 	}
+}
+
+func TestAWorldThatIsFullSaysOfWhat(t *testing.T) {
+	w := start(t, sandbox.Config{})
+	for i := range 10_001 {
+		if _, err := w.Pods.Start("shop", "cart", fmt.Sprint("cart-", i), 0); err == nil {
+			continue
+		} else if !problem.Is(err, problem.TooManyRequests) || !strings.Contains(err.Error(), "at most 10000 pods") || strings.Contains(err.Error(), "SDK client") {
+			t.Errorf("got %v", err)
+		}
+		return
+	}
+	t.Error("there is no bound")
 }
 
 func TestTheControlAPIAsksForTheSecretAndTheAddress(t *testing.T) {
