@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -81,8 +82,15 @@ func explainOne(c *cobra.Command, out output, code problem.Code) error {
 	})
 }
 
-// nearest is a code that shares a word with the one asked for.
+// nearest is the code that was probably meant: one mistyped by a few
+// characters, or else one that shares a word with the one asked for.
 func nearest(asked problem.Code) problem.Code {
+	near := slices.MinFunc(problem.Codes(), func(a, b problem.Code) int {
+		return cmp.Compare(distance(string(asked), string(a)), distance(string(asked), string(b)))
+	})
+	if distance(string(asked), string(near)) <= len(near)/4 {
+		return near
+	}
 	words := strings.Split(string(asked), "-")
 	best, most := problem.Code(""), 0
 	for _, code := range problem.Codes() {
@@ -97,4 +105,26 @@ func nearest(asked problem.Code) problem.Code {
 		}
 	}
 	return best
+}
+
+// distance is how many bytes have to be inserted, deleted or replaced to make b
+// of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1) // distances of a's beginning to b's beginnings
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
 }
