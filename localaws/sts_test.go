@@ -26,6 +26,30 @@ func tags(pairs ...string) []ststypes.Tag {
 	return list
 }
 
+// The size is the token's, and the share of the 16,384 characters that are taken.
+func TestAssumeRoleTellsTheSizeOfTheToken(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	role := w.role("role", trust(userPrincipal("admin"), assumeAndTag), "")
+	var sizes []int32
+	for _, pairs := range [][]string{nil, {"team", strings.Repeat("x", 200)}} {
+		out, err := w.stsAs(w.aws.Admin()).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session"), Tags: tags(pairs...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := int32(len(*out.Credentials.SessionToken)) //nolint:gosec // a few hundred
+		if out.SessionTokenSize == nil || *out.SessionTokenSize != size {
+			t.Fatalf("size of %d is told as %v", size, out.SessionTokenSize)
+		}
+		if want := (100*size + 16383) / 16384; out.SessionTokenUtilization == nil || *out.SessionTokenUtilization != want {
+			t.Errorf("utilization is %v, want %d", out.SessionTokenUtilization, want)
+		}
+		sizes = append(sizes, size)
+	}
+	if sizes[1] < sizes[0]+200 {
+		t.Errorf("sizes are %v", sizes)
+	}
+}
+
 func TestServicePrincipalAssumesARole(t *testing.T) {
 	w := newWorld(t, localaws.Config{})
 	cluster := "arn:aws:eks:us-east-1:111122223333:cluster/local"

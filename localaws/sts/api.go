@@ -124,9 +124,13 @@ func assumeRole(s *State, r *iam.Request, q awswire.Query) (any, error) {
 		AssumedRoleUser  assumedRoleUser
 		PackedPolicySize int    `xml:",omitempty"`
 		SourceIdentity   string `xml:",omitempty"`
+		// These two are in place of PackedPolicySize for SDKs since 2026.
+		SessionTokenSize        int
+		SessionTokenUtilization int
 	}{
 		credentials(made.Credentials), assumedRoleUser{made.AssumedRole.ID, made.AssumedRole.ARN},
 		made.PackedSize, made.SourceIdentity,
+		len(made.Credentials.SessionToken), percent(len(made.Credentials.SessionToken), maxToken),
 	}, nil
 }
 
