@@ -50,7 +50,7 @@ func (d Decision) Fix() string {
 	if d.Explicit {
 		for _, r := range d.Reasons() {
 			if r.Applied && r.Effect == "Deny" {
-				changes = append(changes, "remove "+r.short()+", or narrow it so that it no longer covers this request")
+				changes = append(changes, d.lift(r))
 			}
 		}
 	}
@@ -60,10 +60,23 @@ func (d Decision) Fix() string {
 	return strings.Join(changes, "; and ")
 }
 
+// lift is the smallest change that ends a Deny.
+func (d *Decision) lift(r Reason) string {
+	switch {
+	case !awsManaged(r.Policy):
+		return "remove " + r.short() + ", or narrow it so that it no longer covers this request"
+	case r.Type == Boundary:
+		return "use " + ofYourOwn(r.Type, r.Policy)
+	case r.Type == Session:
+		return "leave " + r.Policy + " out of the session's policies"
+	}
+	return "detach " + r.Policy + " from " + cmp.Or(d.req.Principal.identityARN(), "the caller")
+}
+
 // change is the smallest change to policies of type t: to the nearest statement,
 // or a statement of its own.
 func (d *Decision) change(t Type, near []Reason) string {
-	if near == nil {
+	if near == nil || awsManaged(near[0].Policy) {
 		return "add a statement such as " + d.allow(t) + " to " + d.where(t)
 	}
 	changes := make([]string, len(near))
@@ -196,10 +209,27 @@ func (d *Decision) where(t Type) string {
 	switch {
 	case len(names) != 1 || names[0] == "":
 		return "the " + t.String()
+	case awsManaged(names[0]):
+		return ofYourOwn(t, names[0])
 	case strings.Contains(names[0], t.String()) || t == Trust:
 		return names[0]
 	}
 	return "the " + t.String() + " " + names[0]
+}
+
+// awsManaged reports whether the policy of this name is AWS's own, which nobody
+// else can change.
+func awsManaged(name string) bool {
+	return strings.HasPrefix(name, "arn:") && strings.Contains(name, ":iam::aws:policy/")
+}
+
+// ofYourOwn is the policy of type t to use where AWS's own does not do. There is
+// one boundary, and any number of session policies.
+func ofYourOwn(t Type, managed string) string {
+	if t == Boundary {
+		return "a " + t.String() + " of your own, in place of " + managed
+	}
+	return "a " + t.String() + " of your own"
 }
 
 // allow is the statement that would do, in JSON.

@@ -83,3 +83,41 @@ func TestReasonsNameEveryStatement(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Nobody can edit AWS's own policies: the fix is a statement elsewhere.
+func TestTheFixIsNeverToEditAPolicyOfAWS(t *testing.T) {
+	const managed = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+	parse := func(kind policy.Type, name, statement string) []*policy.Policy {
+		return []*policy.Policy{mustParse(t, kind, name, `{"Version":"2012-10-17","Statement":[`+statement+`]}`)}
+	}
+	const (
+		read      = `{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":"*"}`
+		all       = `{"Effect":"Allow","Action":"*","Resource":"*"}`
+		deny      = `{"Effect":"Deny","Action":"*","Resource":"*"}`
+		role      = "arn:aws:iam::111122223333:role/app"
+		statement = `add a statement such as {"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/k"} to `
+	)
+	own := parse(policy.Identity, "inline policy access of role app", all)
+	for _, test := range []struct {
+		name string
+		set  policy.Set
+		want string
+	}{
+		{"attached", policy.Set{Identity: parse(policy.Identity, managed, read)}, statement + "a policy of " + role},
+		{"attached, in China", policy.Set{Identity: parse(policy.Identity, "arn:aws-cn:iam::aws:policy/AmazonS3ReadOnlyAccess", read)}, statement + "a policy of " + role},
+		{"a boundary", policy.Set{Identity: own, Boundary: parse(policy.Boundary, managed, read)}, statement + "a permissions boundary of your own, in place of " + managed},
+		{"a boundary that is far", policy.Set{Identity: own, Boundary: parse(policy.Boundary, managed, `{"Effect":"Allow","Action":"ec2:*","Resource":"*"}`)}, statement + "a permissions boundary of your own, in place of " + managed},
+		{"a session policy", policy.Set{Identity: own, Session: parse(policy.Session, managed, read)}, statement + "a session policy of your own"},
+		{"a denial", policy.Set{Identity: append(parse(policy.Identity, "arn:aws:iam::aws:policy/AWSDenyAll", deny), own...)}, "detach arn:aws:iam::aws:policy/AWSDenyAll from " + role},
+		{"a boundary's denial", policy.Set{Identity: own, Boundary: parse(policy.Boundary, managed, deny)}, "use a permissions boundary of your own, in place of " + managed},
+		{"a session policy's denial", policy.Set{Identity: own, Session: parse(policy.Session, managed, deny)}, "leave " + managed + " out of the session's policies"},
+	} {
+		d := policy.Evaluate(policy.Request{Principal: principals["session"], Action: "s3:PutObject", Resource: "arn:aws:s3:::b/k"}, test.set)
+		if got := d.Fix(); got != test.want {
+			t.Errorf("%s: %s\nwant %s", test.name, got, test.want)
+		}
+		if !strings.Contains(d.Explain(), "To allow it: "+test.want+".") {
+			t.Errorf("%s: %s", test.name, d.Explain())
+		}
+	}
+}
