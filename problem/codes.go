@@ -73,6 +73,8 @@ const (
 	NotImplemented       Code = "not-implemented"
 	WorldNotRunning      Code = "world-not-running"
 	DataDamaged          Code = "data-damaged"
+	DataLocked           Code = "data-locked"
+	DataUnwritable       Code = "data-unwritable"
 	Usage                Code = "usage"
 	Internal             Code = "internal"
 )
@@ -210,6 +212,12 @@ var catalogue = byCode([]Entry{
 	{DataDamaged, Broken, "The data directory is damaged",
 		"a record in the middle of the journal does not have the checksum it was written with: the file was changed or the disk lost data",
 		"restore the directory from a copy, or move it away and start anew"},
+	{DataLocked, Refused, "The data directory is in use",
+		"another process keeps its data there, and two would destroy each other's",
+		"stop the other process, or choose another directory"},
+	{DataUnwritable, Broken, "The data directory cannot be written",
+		"the disk may be full or failing; changes are refused from now on, and nothing acknowledged before is lost",
+		"make room or mend the disk, and start again"},
 	{Usage, Refused, "The command was called wrongly",
 		"an argument or a flag is missing, unknown or malformed",
 		"read the command's --help"},

@@ -135,6 +135,8 @@ var statuses = map[problem.Code]int{
 	problem.NotImplemented:       http.StatusForbidden,
 	problem.WorldNotRunning:      http.StatusForbidden,
 	problem.DataDamaged:          http.StatusInternalServerError,
+	problem.DataLocked:           http.StatusForbidden,
+	problem.DataUnwritable:       http.StatusInternalServerError,
 	problem.Usage:                http.StatusForbidden,
 	problem.Internal:             http.StatusInternalServerError,
 }

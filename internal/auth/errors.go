@@ -75,6 +75,8 @@ var exceptions = map[problem.Code]exception{
 	problem.NotImplemented:       invalidRequest,
 	problem.WorldNotRunning:      invalidRequest,
 	problem.DataDamaged:          internalServer,
+	problem.DataLocked:           invalidRequest,
+	problem.DataUnwritable:       internalServer,
 	problem.Usage:                invalidRequest,
 	problem.Internal:             internalServer,
 }

@@ -72,6 +72,7 @@ var outcomes = map[problem.Code]outcome{
 	problem.PodFinished:        invalidRequest,
 	problem.ServiceAccountGone: invalidRequest,
 	problem.WorldNotRunning:    invalidRequest,
+	problem.DataLocked:         invalidRequest,
 	problem.Usage:              invalidRequest,
 
 	problem.STSThrottled:       throttling,
@@ -82,6 +83,7 @@ var outcomes = map[problem.Code]outcome{
 
 	problem.BaseCredentials: server,
 	problem.DataDamaged:     server,
+	problem.DataUnwritable:  server,
 	problem.Internal:        server,
 
 	problem.NotImplemented: {"NotImplemented", http.StatusNotImplemented, ""},

@@ -88,7 +88,7 @@ var errClosed = errors.New("journal: closed")
 
 // Open reads DIR/journal (making it if need be), cuts a torn last record, and
 // compacts. One process at a time (file lock). A record damaged in the middle
-// is a problem data-damaged.
+// is a problem data-damaged, a directory in use data-locked.
 func Open(dir string) (*Journal, error) {
 	blobs := filepath.Join(dir, blobsName)
 	if err := os.MkdirAll(blobs, 0o700); err != nil {
@@ -169,6 +169,7 @@ func (j *Journal) Load(prefix string, f func(key string, value json.RawMessage) 
 // When the file cannot be written or synced, nobody knows how much of it is on
 // the disk: this Commit and every later one fail. What was acknowledged before is
 // there when the journal is opened again; the batch that failed may or may not be.
+// The error is a problem data-unwritable.
 func (j *Journal) Commit(ops ...Op) error {
 	if j == nil || len(ops) == 0 {
 		return nil
@@ -275,9 +276,7 @@ func (j *Journal) write(group []*batch) error {
 }
 
 func (j *Journal) unwritable(operation string, err error) error {
-	return problem.New(problem.Internal, "%s cannot be written", filepath.Join(j.dir, logName)).
-		Because("the disk may be full or failing; changes are refused from now on, and nothing acknowledged before is lost").
-		Fixed("make room or mend the disk, and start again").
+	return problem.New(problem.DataUnwritable, "%s cannot be written", filepath.Join(j.dir, logName)).
 		From(fmt.Errorf("%s: %w", operation, err))
 }
 

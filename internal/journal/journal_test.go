@@ -106,7 +106,7 @@ func TestSecondOpenSaysThatTheDirectoryIsInUse(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, dir)
 	_, err := Open(dir)
-	if !problem.Is(err, problem.Usage) || !strings.Contains(err.Error(), "in use") {
+	if !problem.Is(err, problem.DataLocked) || !strings.Contains(err.Error(), "in use") {
 		t.Fatalf("second Open: %v", err)
 	}
 	if err := j.Close(); err != nil {
@@ -191,7 +191,7 @@ func TestFailedWritePoisonsAndLosesNothingAcknowledged(t *testing.T) {
 			commit(t, j, Put("b", 2))
 			for range 3 {
 				err := j.Commit(Put("c", 3))
-				if !problem.Is(err, problem.Internal) || !errors.Is(err, errDiskFull) {
+				if !problem.Is(err, problem.DataUnwritable) || !errors.Is(err, errDiskFull) {
 					t.Fatalf("commit on a full disk: %v", err)
 				}
 			}

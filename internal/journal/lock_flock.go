@@ -24,9 +24,7 @@ func lockFile(path string) (io.Closer, error) {
 		return f, nil
 	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = problem.New(problem.Usage, "%s is locked: the data directory is in use", path).
-			Because("another process keeps its data there, and two would destroy each other's").
-			Fixed("stop the other process, or choose another directory")
+		err = problem.New(problem.DataLocked, "%s is locked: the data directory is in use", path)
 	} else {
 		err = fmt.Errorf("journal: lock %s: %w", path, err)
 	}

@@ -122,7 +122,8 @@ func readLog(f *os.File, path string, apply func([]Op)) (size, end int64, err er
 }
 
 func notAJournal(path string, first []byte) error {
-	p := problem.New(problem.DataDamaged, "%s is damaged at offset 0: its first line is not %q", path, formatLine[:len(formatLine)-1])
+	p := problem.New(problem.DataDamaged, "%s is damaged at offset 0: its first line is not %q", path, formatLine[:len(formatLine)-1]).
+		Because("the file is not a journal of podid")
 	if bytes.HasPrefix(first, []byte("podid-journal ")) {
 		return p.Because("the file was changed, or another version of podid wrote it").
 			Fixed("use the version of podid that wrote it, or restore the directory from a copy")
