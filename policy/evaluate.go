@@ -290,7 +290,7 @@ func (d Decision) Reasons() []Reason {
 func (s *statement) reason(c *context, p *Policy, v verdict) Reason {
 	r := Reason{
 		Policy: p.Name, Type: p.Type, Sid: s.sid, Index: s.index, Effect: "Allow",
-		Applied: v.failed == applied, Clause: v.failed.String(), Line: s.line, Col: s.col,
+		Applied: v.failed == applied, Clause: v.failed.String(), Variable: v.missing, Line: s.line, Col: s.col,
 	}
 	if s.deny {
 		r.Effect = "Deny"

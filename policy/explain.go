@@ -292,11 +292,16 @@ func (r Reason) Mismatch() string {
 		return ""
 	case r.Clause == "Condition":
 		found := "the request has " + quoted(r.Found, "and")
-		if r.Found == nil {
+		if tag, ok := principalTag(r.Variable); ok {
+			found = "the caller has no tag " + tag
+		} else if r.Found == nil {
 			found = "the request does not have that key"
 		}
 		return fmt.Sprintf("its condition %s on %s wants %s, and %s", r.Operator, r.Key, quoted(r.Wanted, "or"), found)
 	case r.Key != "":
+		if tag, ok := principalTag(r.Key); ok {
+			return fmt.Sprintf("its %s is %s, and the caller has no tag %s", r.Clause, quoted(r.Wanted, "or"), tag)
+		}
 		return fmt.Sprintf("its %s is %s, and the request has no single value for the variable ${%s}", r.Clause, quoted(r.Wanted, "or"), r.Key)
 	case strings.HasPrefix(r.Clause, "Not"):
 		return fmt.Sprintf("its %s is %s, which covers %s", r.Clause, quoted(r.Wanted, "and"), quoted(r.Found, "and"))
@@ -313,6 +318,9 @@ var sourceKeys = map[string]bool{
 // empty for a statement that applied.
 func (r Reason) Remedy(req *Request) string {
 	place := r.short()
+	if tag, ok := r.missesTag(); ok {
+		return tagged(req, tag)
+	}
 	switch r.Clause {
 	case "":
 		return ""
@@ -329,6 +337,38 @@ func (r Reason) Remedy(req *Request) string {
 		return r.remedyCondition(req, "the condition on "+r.Key+" in "+place)
 	}
 	return fmt.Sprintf("narrow the %s of %s so that it no longer covers %s", r.Clause, place, quoted(r.Found, "and"))
+}
+
+// principalTag is the key of the principal's tag that a condition key stands for.
+func principalTag(key string) (tag string, ok bool) {
+	const prefix = "aws:principaltag/"
+	if len(key) <= len(prefix) || asciiLower(key[:len(prefix)]) != prefix {
+		return "", false
+	}
+	return key[len(prefix):], true
+}
+
+// missesTag is the principal's tag that the clause needs and the request lacks.
+func (r Reason) missesTag() (tag string, ok bool) {
+	if tag, ok := principalTag(r.Variable); ok {
+		return tag, true
+	}
+	if r.Clause == "Condition" && r.Found == nil {
+		return principalTag(r.Key)
+	}
+	return "", false
+}
+
+// tagged is the one remedy for a missing tag. A default value, or a statement
+// that does without the tag, would end the isolation that the tag is there for.
+func tagged(req *Request, tag string) string {
+	switch req.Principal.Kind {
+	case AssumedRole:
+		return "tag the session: the session has no tag " + tag + " (an association with disableSessionTags gives none)"
+	case User:
+		return "tag the user: the user has no tag " + tag
+	}
+	return "call as a principal that has the tag " + tag
 }
 
 func (r Reason) remedyCondition(req *Request, place string) string {

@@ -121,3 +121,32 @@ func TestTheFixIsNeverToEditAPolicyOfAWS(t *testing.T) {
 		}
 	}
 }
+
+// A default for the tag, or a statement without it, would let every tenant in.
+func TestTheFixForAMissingTagIsTheTag(t *testing.T) {
+	statement := func(resource, condition string) string {
+		return `{"Effect":"Allow","Action":"s3:GetObject","Resource":"` + resource + `","Condition":{` + condition + `}}`
+	}
+	const tag = "aws:PrincipalTag/kubernetes-namespace"
+	for _, test := range []struct{ statement, missed string }{
+		{statement("arn:aws:s3:::b/${"+tag+"}/*", ""), "its Resource is \"arn:aws:s3:::b/${" + tag + "}/*\", and the caller has no tag kubernetes-namespace"},
+		{statement("*", `"StringEquals":{"`+tag+`":"prod"}`), "its condition StringEquals on " + tag + " wants \"prod\", and the request does not have that key"},
+		{statement("*", `"StringEquals":{"s3:prefix":"${`+tag+`}"}`), "its condition StringEquals on s3:prefix wants \"${" + tag + "}\", and the caller has no tag kubernetes-namespace"},
+	} {
+		p := mustParse(t, policy.Identity, "inline policy x of role app", `{"Version":"2012-10-17","Statement":[`+test.statement+`]}`)
+		for who, want := range map[string]string{
+			"session": "tag the session: the session has no tag kubernetes-namespace (an association with disableSessionTags gives none)",
+			"user":    "tag the user: the user has no tag kubernetes-namespace",
+		} {
+			d := policy.Evaluate(policy.Request{
+				Principal: principals[who], Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k", Keys: policy.Keys{"s3:prefix": {"a"}},
+			}, policy.Set{Identity: []*policy.Policy{p}})
+			if got := d.Fix(); got != want {
+				t.Errorf("%s: %s\nwant %s", who, got, want)
+			}
+			if !strings.Contains(d.Explain(), test.missed) {
+				t.Errorf("%s\nwant %s", d.Explain(), test.missed)
+			}
+		}
+	}
+}

@@ -149,9 +149,12 @@ type Reason struct {
 	Operator string // of a failed condition
 	// Key is the condition key of a failed condition, or the key of the policy
 	// variable that the request has no value for.
-	Key    string
-	Wanted []string // what the clause asks for
-	Found  []string // what the request has; nil if it has nothing
+	Key string
+	// Variable is the key of a policy variable, in the clause that failed, that the
+	// request has no single value for; empty if there is none.
+	Variable string
+	Wanted   []string // what the clause asks for
+	Found    []string // what the request has; nil if it has nothing
 	// Line and Col are where the statement begins in its document, from 1.
 	Line, Col int
 }
