@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,14 +73,28 @@ func explainOne(c *cobra.Command, out output, code problem.Code) error {
 		return err
 	}
 	e := problem.Lookup(code)
-	return out.print(c.OutOrStdout(), explanation{code, e.Title, e.Why, e.Fix, page}, func(ui *ui) {
-		for line := range strings.Lines(page) {
-			if strings.HasPrefix(line, "#") {
-				line = ui.title(strings.TrimRight(line, "\n")) + "\n"
-			}
-			ui.printf("%s", line)
+	return out.print(c.OutOrStdout(), explanation{code, e.Title, e.Why, e.Fix, page}, func(ui *ui) { ui.page(page) })
+}
+
+var pageLink = regexp.MustCompile(`\[([a-z0-9-]+)\]\([a-z0-9-]+\.md\)`)
+
+// page prints a page of the documentation for a terminal: headings without marks,
+// examples indented, links to other pages by their codes.
+func (u *ui) page(markdown string) {
+	example := false
+	for line := range strings.Lines(markdown) {
+		heading := strings.TrimLeft(line, "#")
+		switch {
+		case strings.HasPrefix(line, "```"):
+			example = !example
+		case example:
+			u.printf("  %s", line)
+		case heading != line:
+			u.printf("%s\n", u.title(strings.TrimSpace(heading)))
+		default:
+			u.printf("%s", pageLink.ReplaceAllString(line, "$1"))
 		}
-	})
+	}
 }
 
 // nearest is the code that was probably meant: one mistyped by a few

@@ -41,7 +41,7 @@ otherwise, since those two keys exist only when an AWS service calls.
 
 Principal and cluster are those of the running local world unless given.`,
 		Example: `  podid trust-policy > trust-policy.json
-  podid trust-policy -n shop -s cart
+  podid trust-policy -n shop -s cart --cluster-arn arn:aws:eks:eu-central-1:111122223333:cluster/prod
   podid trust-policy --principal arn:aws:iam::111122223333:user/podid-broker \
     --cluster-arn arn:aws:eks:eu-central-1:111122223333:cluster/prod
   podid trust-policy --merge trust-policy.json > merged.json   # keeps the other statements`,
@@ -61,7 +61,7 @@ Principal and cluster are those of the running local world unless given.`,
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.principal, "principal", "", "service, or the ARN of the user or role that podid-auth signs as")
-	flags.StringVar(&f.clusterARN, "cluster-arn", "", "ARN of the one cluster to admit; \"any\" for every cluster")
+	flags.StringVar(&f.clusterARN, "cluster-arn", "", "ARN of the one cluster to admit, or \"any\" (default: that of the running local world)")
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "admit pods of this namespace alone (* and ? match)")
 	flags.StringVarP(&f.serviceAccount, "service-account", "s", "", "admit pods of this service account alone (* and ? match)")
 	flags.StringVar(&f.merge, "merge", "", "trust policy to put the statement into, by its Sid; - for standard input")
@@ -84,7 +84,8 @@ func (f *trustFlags) statement(ctx context.Context) (policy.TrustStatement, erro
 		return s, err
 	}
 	if err == nil {
-		if principal == "" {
+		switch sandbox.Principal(principal) {
+		case "", sandbox.BrokerUser, sandbox.BrokerRole: // as `podid local --principal` has them
 			principal = world.Principal
 		}
 		if cluster == "" {
@@ -94,7 +95,12 @@ func (f *trustFlags) statement(ctx context.Context) (policy.TrustStatement, erro
 	service := principal == "" || principal == "service" || principal == podid.ServicePrincipal
 	switch {
 	case !service && !principalARN.MatchString(principal):
-		return s, problem.New(problem.Usage, "--principal %s is neither \"service\" nor the ARN of a user or a role", principal)
+		return s, problem.New(problem.Usage, "--principal %s is neither \"service\" nor the ARN of a user or a role", principal).
+			Because("").Fixed("give the ARN that podid-auth signs as; that of a running local world is taken by itself")
+	case cluster == "":
+		return s, problem.New(problem.Usage, "it is not said which cluster the role shall trust").
+			Because("without a cluster every cluster of this principal could use the role, and no local world is running that says which").
+			Fixed("give --cluster-arn arn:aws:eks:REGION:ACCOUNT:cluster/NAME, or --cluster-arn any if every cluster is meant")
 	case cluster == "any":
 		cluster = ""
 	case cluster != "" && !clusterARN.MatchString(cluster):
