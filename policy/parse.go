@@ -168,7 +168,7 @@ func (c *compiler) complete(n *node, has map[string]*member) error {
 			article = "an "
 		}
 		if forbidden && one != nil {
-			return c.fail(one.start, one.value.path, article+t.String()+" has no "+one.key, "no "+one.key)
+			return c.fail(one.start, one.value.path, article+t.String()+" has no "+one.key, "")
 		}
 		if demanded && one == nil {
 			return c.failNode(n, "the statement has no "+pair, pair+" (or Not"+pair+")")

@@ -160,21 +160,35 @@ func splice(document []byte, body *node, s statementJSON) ([]byte, error) {
 	return replace(document, last.end, last.end, slices.Concat([]byte(","), layout.gap(), text)), nil
 }
 
-// layout is how a document indents its statements.
+// layout is how a document indents: its statements by prefix, and what is in
+// them by unit more.
 type layout struct {
-	lines  bool
-	prefix string
+	lines        bool
+	prefix, unit string
 }
 
 func layoutOf(document []byte, statements []*node) layout {
 	l := layout{lines: bytes.IndexByte(bytes.TrimSpace(document), '\n') >= 0}
+	l.unit = unitOf(document)
 	if len(statements) == 0 {
-		l.prefix = "    "
+		l.prefix = l.unit
 		return l
 	}
 	line := document[bytes.LastIndexByte(document[:statements[0].start], '\n')+1 : statements[0].start]
 	l.prefix = string(line[:len(line)-len(bytes.TrimLeft(line, " \t"))])
 	return l
+}
+
+// unitOf is the indentation of the first line that has any; two spaces if none
+// has.
+func unitOf(document []byte) string {
+	for line := range bytes.Lines(document) {
+		text := bytes.TrimLeft(line, " \t")
+		if indent := line[:len(line)-len(text)]; len(indent) > 0 && len(bytes.TrimSpace(text)) > 0 {
+			return string(indent)
+		}
+	}
+	return "  "
 }
 
 func (l layout) gap() []byte {
@@ -186,7 +200,7 @@ func (l layout) gap() []byte {
 
 func (l layout) render(s statementJSON) ([]byte, error) {
 	if l.lines {
-		return marshal(s, l.prefix, "  ")
+		return marshal(s, l.prefix, l.unit)
 	}
 	return marshal(s, "", "")
 }
