@@ -117,7 +117,7 @@ func (w *fileWriter) abort() {
 }
 
 func (d directory) unwritable(err error) error {
-	return problem.New(problem.Internal, "%s cannot be written", string(d)).
+	return problem.New(problem.DataUnwritable, "%s cannot be written", string(d)).
 		Because("the disk may be full or failing; the object was not stored").
 		Fixed("make room or mend the disk").From(err)
 }
