@@ -65,7 +65,7 @@ type World struct {
 	Pods         *Pods
 	// Exchange is podid-auth's service, which the agent calls over the wire.
 	Exchange *auth.Service
-	// Roles is the principal that podid assumes roles as.
+	// Roles assumes the roles, as the principal of this world.
 	Roles *roles.Assumer
 
 	// Endpoint and EndpointTLS are the AWS endpoint, Agent the address the SDKs
@@ -285,7 +285,7 @@ func (w *World) startAgent(ca *authority, certificate *tls.Config, issuer *token
 		Log: w.config.Log,
 	}
 	w.Agent, err = w.serve(w.config.ListenAgent, nil, w.agent)
-	w.Agent += "/v1/credentials"
+	w.Agent += agent.Path
 	return err
 }
 
