@@ -31,6 +31,7 @@ type Entry struct {
 const (
 	TokenMissing         Code = "token-missing"
 	TokenMalformed       Code = "token-malformed"
+	TokenUnsigned        Code = "token-unsigned"
 	TokenAlgorithm       Code = "token-algorithm"
 	TokenKeyUnknown      Code = "token-key-unknown"
 	TokenForged          Code = "token-forged"
@@ -86,8 +87,11 @@ var catalogue = byCode([]Entry{
 	{TokenMalformed, Refused, "The token is not a JSON Web Token",
 		"a service-account token is three base64url parts joined by dots; this text is cut off or is something else",
 		"let the SDK read the mounted token file; do not copy, trim or wrap its content"},
+	{TokenUnsigned, Refused, "The token is not signed",
+		"nothing proves who wrote it: anybody could have, whatever it says",
+		"use the token that the kubelet mounted; no Kubernetes cluster hands out tokens without a signature"},
 	{TokenAlgorithm, Refused, "The token is signed in a way that proves nothing",
-		"only RS256, RS384, RS512, ES256, ES384 and ES512 are accepted; \"none\" and symmetric algorithms never are",
+		"only RS256, RS384, RS512, ES256, ES384 and ES512 are accepted; symmetric algorithms, whose key would be known to all, never are",
 		"use the token that the kubelet mounted; no Kubernetes cluster signs with this algorithm"},
 	{TokenKeyUnknown, Refused, "The token is signed with a key this cluster does not have",
 		"the key ID in the token's header is not among the issuer's keys: the token is of another cluster, or the key was withdrawn",

@@ -93,6 +93,7 @@ func status(c problem.Code) int {
 var statuses = map[problem.Code]int{
 	problem.TokenMissing:         http.StatusBadRequest,
 	problem.TokenMalformed:       http.StatusBadRequest,
+	problem.TokenUnsigned:        http.StatusBadRequest,
 	problem.TokenAlgorithm:       http.StatusBadRequest,
 	problem.TokenKeyUnknown:      http.StatusBadRequest,
 	problem.TokenForged:          http.StatusBadRequest,

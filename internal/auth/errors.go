@@ -33,6 +33,7 @@ var (
 var exceptions = map[problem.Code]exception{
 	problem.TokenMissing:         invalidToken,
 	problem.TokenMalformed:       invalidToken,
+	problem.TokenUnsigned:        invalidToken,
 	problem.TokenAlgorithm:       invalidToken,
 	problem.TokenKeyUnknown:      invalidToken,
 	problem.TokenForged:          invalidToken,

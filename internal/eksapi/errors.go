@@ -60,6 +60,7 @@ var outcomes = map[problem.Code]outcome{
 
 	problem.TokenMissing:       invalidRequest,
 	problem.TokenMalformed:     invalidRequest,
+	problem.TokenUnsigned:      invalidRequest,
 	problem.TokenAlgorithm:     invalidRequest,
 	problem.TokenKeyUnknown:    invalidRequest,
 	problem.TokenForged:        invalidRequest,

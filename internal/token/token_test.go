@@ -209,8 +209,9 @@ func TestEveryRefusedTokenHasItsOwnCode(t *testing.T) {
 		{"claim of the wrong type", claims(with(goodClaims(), "exp", "soon")), problem.TokenMalformed, "claims"},
 		{"claim given twice", claims(`{"iss":"a","iss":"` + issuerURL + `"}`), problem.TokenMalformed, "claims"},
 
-		{"alg none", encode(object{"alg": "none", "kid": f.kid}, goodClaims(), none), problem.TokenAlgorithm, `"none"`},
-		{"alg none with the good signature", encode(object{"alg": "none", "kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, `"none"`},
+		{"alg none", encode(object{"alg": "none", "kid": f.kid}, goodClaims(), none), problem.TokenUnsigned, "no signature"},
+		{"alg none with the good signature", encode(object{"alg": "none", "kid": f.kid}, goodClaims(), f.rs256), problem.TokenUnsigned, "no signature"},
+		{"alg None", encode(object{"alg": "None", "kid": f.kid}, goodClaims(), none), problem.TokenUnsigned, "no signature"},
 		{"no alg", encode(object{"kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, `""`},
 		{"alg in other letters", encode(object{"alg": "rs256", "kid": f.kid}, goodClaims(), f.rs256), problem.TokenAlgorithm, "rs256"},
 		{"HS256 with the public key in PEM as secret", encode(object{"alg": "HS256", "kid": f.kid}, goodClaims(), hs256(publicPEM)), problem.TokenAlgorithm, "HS256"},

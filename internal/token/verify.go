@@ -127,6 +127,9 @@ func parseHeader(raw string) (header, error) {
 	if err := json.Unmarshal(text, &h); err != nil {
 		return h, problem.New(problem.TokenMalformed, "the token's header is not the JSON of a JSON Web Token").From(err)
 	}
+	if strings.EqualFold(h.Algorithm, "none") { // RFC 7518, section 3.6
+		return h, problem.New(problem.TokenUnsigned, "the token says of itself that it has no signature (alg %s)", quote(h.Algorithm))
+	}
 	if !slices.Contains(algorithms, jose.SignatureAlgorithm(h.Algorithm)) {
 		return h, problem.New(problem.TokenAlgorithm, "the token's algorithm is %s", quote(h.Algorithm))
 	}
