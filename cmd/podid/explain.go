@@ -98,13 +98,19 @@ func (u *ui) page(markdown string) {
 }
 
 // nearest is the code that was probably meant: one mistyped by a few
-// characters, or else one that shares a word with the one asked for.
+// characters, or else one that starts like the one asked for or shares a word
+// with it.
 func nearest(asked problem.Code) problem.Code {
 	near := slices.MinFunc(problem.Codes(), func(a, b problem.Code) int {
 		return cmp.Compare(distance(string(asked), string(a)), distance(string(asked), string(b)))
 	})
 	if distance(string(asked), string(near)) <= len(near)/4 {
 		return near
+	}
+	for _, code := range problem.Codes() {
+		if strings.HasPrefix(string(code), string(asked)) {
+			return code
+		}
 	}
 	words := strings.Split(string(asked), "-")
 	best, most := problem.Code(""), 0

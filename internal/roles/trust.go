@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ const (
 
 // Check says whether role's trust policy admits the principal at all (conditions
 // on the workload's tags aside): nil, role-missing, trust-invalid, or nil when
-// it could not tell. It guards CreatePodIdentityAssociation.
+// it could not tell. It guards CreatePodIdentityAssociation, whose caller, unlike
+// a pod, is told the principal's ARN.
 func (s *Assumer) Check(ctx context.Context, role podid.RoleARN) error {
 	trust, err := s.trustPolicy(ctx, role)
 	if problem.Is(err, problem.RoleMissing) {
@@ -33,7 +35,7 @@ func (s *Assumer) Check(ctx context.Context, role podid.RoleARN) error {
 	verdict := policy.ExplainTrust(trust, question(role, s.principal(), nil), actionAssume, actionTag)
 	switch verdict.Outcome {
 	case policy.TrustPrincipal, policy.TrustAction:
-		return problem.New(problem.TrustInvalid, "the trust policy of role %s does not allow %s to %s", role, verdict.Action, s.name()).
+		return problem.New(problem.TrustInvalid, "the trust policy of role %s does not allow %s to %s", role, verdict.Action, cmp.Or(s.Principal.ARN, podid.ServicePrincipal)).
 			From(finding(verdict))
 	}
 	return nil
