@@ -370,7 +370,7 @@ func FuzzSignedRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, contentType, body, service string) {
 		r, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
 		if err != nil || !strings.HasPrefix(path, "/") {
-			t.Skip()
+			return // no request that could reach a server
 		}
 		r.Header.Set("Content-Type", contentType)
 		sign(t, admin, r, body, service)

@@ -16,14 +16,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// podFlags are the flags of `podid local run`.
+type podFlags struct {
+	namespace, serviceAccount, pod string
+	lifetime                       time.Duration
+}
+
 func newLocalRun(world *string) *cobra.Command {
-	var namespace, serviceAccount, pod string
-	var lifetime time.Duration
+	var f podFlags
 	c := &cobra.Command{
-		Use: "run [-n NAMESPACE] [-s SERVICEACCOUNT] [flags] -- COMMAND [ARG]...",
-
-		DisableFlagsInUseLine: true,
-
+		Use:   "run [-n NAMESPACE] [-s SERVICEACCOUNT] [flags] -- COMMAND [ARG]...",
 		Short: "Run a program as a pod of a service account in the local world",
 		Long: `Runs a program as if it were a pod of the service account: with a real pod-bound
 token in a file that is kept fresh, and with exactly the variables that injection
@@ -40,44 +42,49 @@ program, and the program's exit code is passed on.`,
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error {
-			connection, err := connect(*world)
-			if err != nil {
-				return err
-			}
-			if lifetime < 10*time.Minute || lifetime > 24*time.Hour {
-				return problem.New(problem.Usage, "--token-lifetime %s is not between 10m and 24h", lifetime)
-			}
-			// The program gets the terminal's signals itself and decides when to
-			// stop; its pod must outlive it. Those sent to podid are passed on.
-			signals := make(chan os.Signal, 4)
-			signal.Notify(signals, syscall.SIGTERM)
-			if !signal.Ignored(syscall.SIGHUP) { // as under nohup
-				signal.Notify(signals, syscall.SIGHUP)
-			}
-			defer signal.Stop(signals)
-			if err := c.Context().Err(); err != nil {
-				return err
-			}
-			ctx := context.WithoutCancel(c.Context())
-			p, err := connection.StartPod(ctx, namespace, serviceAccount, pod, os.Getpid())
-			if err != nil {
-				return err
-			}
-			container := &sandbox.Container{Connection: connection, Pod: p, TokenLifetime: lifetime}
-			err = runContainer(ctx, c, container, signals, args)
-			if ended := connection.EndPod(ctx, p.UID); ended != nil && !problem.Is(ended, problem.PodGone) {
-				warn(c, ended)
-			}
-			return err
-		},
+		RunE:                  func(c *cobra.Command, args []string) error { return f.run(c, *world, args) },
+		DisableFlagsInUseLine: true,
 	}
-	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the pod")
-	c.Flags().StringVarP(&serviceAccount, "service-account", "s", "default", "service account of the pod")
-	c.Flags().StringVar(&pod, "pod", "", "name of the pod (default: made from the service account's)")
-	c.Flags().DurationVar(&lifetime, "token-lifetime", 24*time.Hour, "lifetime of the projected token, 10m to 24h")
-	c.Flags().SetInterspersed(false)
+	flags := c.Flags()
+	flags.StringVarP(&f.namespace, "namespace", "n", "default", "namespace of the pod")
+	flags.StringVarP(&f.serviceAccount, "service-account", "s", "default", "service account of the pod")
+	flags.StringVar(&f.pod, "pod", "", "name of the pod (default: made from the service account's)")
+	flags.DurationVar(&f.lifetime, "token-lifetime", 24*time.Hour, "lifetime of the projected token, 10m to 24h")
+	flags.SetInterspersed(false)
 	return c
+}
+
+// run makes the pod, runs the program in it, and ends the pod.
+func (f *podFlags) run(c *cobra.Command, world string, args []string) error {
+	connection, err := connect(world)
+	if err != nil {
+		return err
+	}
+	if f.lifetime < 10*time.Minute || f.lifetime > 24*time.Hour {
+		return problem.New(problem.Usage, "--token-lifetime %s is not between 10m and 24h", f.lifetime)
+	}
+	// The program gets the terminal's signals itself and decides when to stop;
+	// its pod must outlive it. Those sent to podid are passed on.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	defer signal.Stop(signals)
+	if err := c.Context().Err(); err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(c.Context())
+	pod, err := connection.StartPod(ctx, f.namespace, f.serviceAccount, f.pod, os.Getpid())
+	if err != nil {
+		return err
+	}
+	container := &sandbox.Container{Connection: connection, Pod: pod, TokenLifetime: f.lifetime}
+	err = runContainer(ctx, c, container, signals, args)
+	if ended := connection.EndPod(ctx, pod.UID); ended != nil && !problem.Is(ended, problem.PodGone) {
+		warn(c, ended)
+	}
+	return err
 }
 
 func runContainer(ctx context.Context, c *cobra.Command, container *sandbox.Container, signals <-chan os.Signal, args []string) error {
