@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -33,6 +34,25 @@ func ISOMillis(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 // Epoch is t as REST-JSON documents carry it: seconds since 1970 with
 // milliseconds as the fraction.
 func Epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// ServeQuery answers one call of the query protocol with what do makes of it. A
+// fault of the server's own goes to the log with its cause.
+func ServeQuery(w http.ResponseWriter, r *http.Request, namespace string, log *slog.Logger, do func(Query) (any, error)) {
+	id := RequestID()
+	q, err := ParseQuery(r)
+	var result any
+	if err == nil {
+		result, err = do(q)
+	}
+	if err != nil {
+		if e := AsError(err); e.Status >= http.StatusInternalServerError && e.Err != nil {
+			log.ErrorContext(r.Context(), "call failed", "namespace", namespace, "action", q.Action, "requestId", id, "error", e.Err)
+		}
+		WriteQueryError(w, namespace, id, err)
+		return
+	}
+	WriteQuery(w, namespace, q.Action, id, result)
+}
 
 // WriteQuery answers a query-protocol call: <ActionResponse
 // xmlns=namespace><ActionResult>…</ActionResult><ResponseMetadata>. result is

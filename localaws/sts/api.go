@@ -41,20 +41,9 @@ var operations = map[string]operation{
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := awswire.RequestID()
-	q, err := awswire.ParseQuery(r)
-	var result any
-	if err == nil {
-		result, err = a.do(iam.FromContext(r.Context()), q)
-	}
-	if err != nil {
-		if e := awswire.AsError(err); e.Status >= 500 && e.Err != nil {
-			a.Log.ErrorContext(r.Context(), "sts call failed", "action", q.Action, "requestId", id, "error", e.Err)
-		}
-		awswire.WriteQueryError(w, namespace, id, err)
-		return
-	}
-	awswire.WriteQuery(w, namespace, q.Action, id, result)
+	awswire.ServeQuery(w, r, namespace, a.Log, func(q awswire.Query) (any, error) {
+		return a.do(iam.FromContext(r.Context()), q)
+	})
 }
 
 func (a *API) do(r *iam.Request, q awswire.Query) (any, error) {
