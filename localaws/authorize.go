@@ -34,16 +34,6 @@ func (a *AWS) Authorize(r *http.Request, resource string, actions ...string) (Ca
 	return Caller{ARN: request.Caller.ARN, Account: request.Caller.Account}, nil
 }
 
-// May evaluates whether the caller of r may perform action on resource, as
-// Authorize does.
-func (a *AWS) May(r *http.Request, action, resource string) error {
-	if action == "iam:PassRole" {
-		return a.PassRole(r, podid.RoleARN(resource))
-	}
-	_, err := a.Authorize(r, resource, action)
-	return err
-}
-
 // PassRole evaluates whether the caller of r may hand role to EKS Pod Identity:
 // iam:PassRole with iam:PassedToService. Errors are *awswire.Error.
 func (a *AWS) PassRole(r *http.Request, role podid.RoleARN) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/localaws/iam"
+	"github.com/openpodidentity/podid/localaws/sts"
 	"github.com/openpodidentity/podid/policy"
 )
 
@@ -22,12 +23,6 @@ const (
 	serviceS3      = "s3"
 	serviceEKS     = "eks"
 	serviceEKSAuth = "eks-auth"
-)
-
-// Namespaces of the query protocol's error documents.
-const (
-	iamNamespace = "https://iam.amazonaws.com/doc/2010-05-08/"
-	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
 )
 
 // welcome is what a browser sees.
@@ -171,14 +166,14 @@ func refuse(w http.ResponseWriter, r *http.Request, service string, err error) {
 	id := awswire.RequestID()
 	switch service {
 	case serviceIAM:
-		awswire.WriteQueryError(w, iamNamespace, id, err)
+		awswire.WriteQueryError(w, iam.Namespace, id, err)
 	case serviceSTS:
-		awswire.WriteQueryError(w, stsNamespace, id, err)
+		awswire.WriteQueryError(w, sts.Namespace, id, err)
 	case serviceS3:
 		awswire.WriteXMLError(w, r, id, err)
 	default:
 		if wireOf(r) == serviceSTS {
-			awswire.WriteQueryError(w, stsNamespace, id, err)
+			awswire.WriteQueryError(w, sts.Namespace, id, err)
 			return
 		}
 		e := jsonError(err)

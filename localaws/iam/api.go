@@ -14,10 +14,11 @@ import (
 	"github.com/openpodidentity/podid/policy"
 )
 
-const (
-	namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
-	version   = "2010-05-08"
-)
+// Namespace is that of IAM's XML documents.
+const Namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
+
+// version is the one there is of the API.
+const version = "2010-05-08"
 
 // API is IAM's query protocol. It gets requests whose signature is verified and
 // whose context carries a [Request].
@@ -91,7 +92,7 @@ var operations = map[string]operation{
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	awswire.ServeQuery(w, r, namespace, a.Log, func(q awswire.Query) (any, error) {
+	awswire.ServeQuery(w, r, Namespace, a.Log, func(q awswire.Query) (any, error) {
 		return a.do(FromContext(r.Context()), q)
 	})
 }

@@ -17,10 +17,11 @@ import (
 	"github.com/openpodidentity/podid/policy"
 )
 
-const (
-	namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
-	version   = "2011-06-15"
-)
+// Namespace is that of STS's XML documents.
+const Namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+// version is the one there is of the API.
+const version = "2011-06-15"
 
 // API is STS's query protocol. It gets requests whose signature is verified and
 // whose context carries an [iam.Request].
@@ -41,7 +42,7 @@ var operations = map[string]operation{
 }
 
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	awswire.ServeQuery(w, r, namespace, a.Log, func(q awswire.Query) (any, error) {
+	awswire.ServeQuery(w, r, Namespace, a.Log, func(q awswire.Query) (any, error) {
 		return a.do(iam.FromContext(r.Context()), q)
 	})
 }
