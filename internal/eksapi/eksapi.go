@@ -135,8 +135,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// allow proves the sender and their permission, then reads the verified body,
-// then says whether the cluster is ours.
+// allow proves the sender and their permission, then reads the verified body.
 func (c *call) allow(action, resource string) error {
 	if c.Access == nil {
 		return awswire.Errorf(http.StatusForbidden, "AccessDeniedException", "Nobody may call this API: no access is configured.")
