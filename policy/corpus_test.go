@@ -106,9 +106,17 @@ func (d *decision) question(t *testing.T) (policy.Request, policy.Set) {
 		Resource:        slices.Concat(compile(policy.Trust, d.Trust), compile(policy.Resource, d.ResourcePolicy)),
 		Boundary:        compile(policy.Boundary, d.Boundary),
 		Session:         compile(policy.Session, d.Session),
-		ServiceControl:  compile(policy.ServiceControl, d.SCP),
+		ServiceControl:  level(compile(policy.ServiceControl, d.SCP)),
 		ResourceControl: compile(policy.ResourceControl, d.RCP),
 	}
+}
+
+// level makes one level of an organization of service control policies.
+func level(p []*policy.Policy) [][]*policy.Policy {
+	if p == nil {
+		return nil
+	}
+	return [][]*policy.Policy{p}
 }
 
 func readCorpus(t testing.TB) map[string]decisions {

@@ -75,7 +75,7 @@ func (s *statement) matchesResource(c *context) (ok bool, missing string) {
 // findings is what the statements of all policies say together.
 type findings struct {
 	denied  [ResourceControl + 1]bool // a Deny applied, by type
-	allowed [ResourceControl + 1]bool // an Allow applied, by type
+	allowed [ResourceControl + 1]bool // an Allow applied, by type; of service control policies at every level
 	// granted is how closely the resource policies' Allow names the caller.
 	granted closeness
 	// trust is set if the resource policy is a role trust policy, which must
@@ -90,26 +90,29 @@ func (p *Principal) inIAM() bool {
 	return p.Kind == Root || p.Kind == User || p.Kind == AssumedRole
 }
 
-// each calls do with every policy that applies to the request, in the order of
+// each calls do with every policy that applies to the request and the level it
+// is of (0 but for service control policies), in the order of
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html.
-func (s *Set) each(p *Principal, do func(*Policy, Type)) {
+func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 	iam := p.inIAM()
-	list := func(policies []*Policy, t Type) {
+	list := func(policies []*Policy, t Type, level int) {
 		for _, one := range policies {
 			if one != nil {
-				do(one, t)
+				do(one, t, level)
 			}
 		}
 	}
-	list(s.ResourceControl, ResourceControl)
+	list(s.ResourceControl, ResourceControl, 0)
 	if iam {
-		list(s.ServiceControl, ServiceControl)
+		for i, level := range s.ServiceControl {
+			list(level, ServiceControl, i)
+		}
 	}
-	list(s.Resource, Resource)
+	list(s.Resource, Resource, 0)
 	if iam {
-		list(s.Identity, Identity)
-		list(s.Boundary, Boundary)
-		list(s.Session, Session)
+		list(s.Identity, Identity, 0)
+		list(s.Boundary, Boundary, 0)
+		list(s.Session, Session, 0)
 	}
 }
 
@@ -130,7 +133,8 @@ func Evaluate(req Request, set Set) Decision {
 	d := Decision{req: req, set: set}
 	f := &d.findings
 	c := context{req: &d.req, bounded: set.Boundary != nil}
-	d.set.each(&d.req.Principal, func(p *Policy, t Type) {
+	levels := 0 // of service control policies that allow, without a gap from the root
+	d.set.each(&d.req.Principal, func(p *Policy, t Type, level int) {
 		if p.Type == Trust && t == Resource {
 			f.trust = true
 		}
@@ -141,6 +145,10 @@ func Evaluate(req Request, set Set) Decision {
 			case v.failed != applied:
 			case s.deny:
 				f.denied[t] = true
+			case t == ServiceControl:
+				if level == levels {
+					levels++
+				}
 			default:
 				f.allowed[t] = true
 				if t == Resource {
@@ -149,6 +157,7 @@ func Evaluate(req Request, set Set) Decision {
 			}
 		}
 	})
+	f.allowed[ServiceControl] = levels > 0 && levels == len(set.ServiceControl)
 	for _, denied := range f.denied {
 		if denied {
 			d.Explicit = true
@@ -178,7 +187,6 @@ var checks = [...]Type{ResourceControl, ServiceControl, Resource, Identity, Boun
 // lacks says which grants are missing; none means that the request is allowed.
 func (d *Decision) lacks() (l lacks) {
 	f, p := &d.findings, &d.req.Principal
-	l.add(ResourceControl, d.set.ResourceControl != nil && !f.allowed[ResourceControl])
 	if !p.inIAM() {
 		l.add(Resource, f.granted != namedDirectly)
 		return l
@@ -277,7 +285,7 @@ func (d *Decision) called(t Type) string {
 func (d Decision) Reasons() []Reason {
 	var reasons []Reason
 	c := context{req: &d.req, bounded: d.set.Boundary != nil}
-	d.set.each(&d.req.Principal, func(p *Policy, _ Type) {
+	d.set.each(&d.req.Principal, func(p *Policy, _ Type, _ int) {
 		for i := range p.statements {
 			s := &p.statements[i]
 			reasons = append(reasons, s.reason(&c, p, s.try(&c)))

@@ -132,7 +132,7 @@ func (d *Decision) role(t Type) string {
 func (d *Decision) nearest(t Type) (best []Reason) {
 	const near = 2
 	c := context{req: &d.req, bounded: d.set.Boundary != nil}
-	d.set.each(&d.req.Principal, func(p *Policy, of Type) {
+	d.set.each(&d.req.Principal, func(p *Policy, of Type, _ int) {
 		if of == Resource {
 			of = p.Type
 		}
@@ -200,7 +200,7 @@ func (d *Decision) where(t Type) string {
 		return "a policy of " + cmp.Or(d.req.Principal.identityARN(), "the caller")
 	}
 	var names []string
-	d.set.each(&d.req.Principal, func(p *Policy, _ Type) {
+	d.set.each(&d.req.Principal, func(p *Policy, _ Type, _ int) {
 		if p.Type == t {
 			names = append(names, p.Name)
 		}

@@ -72,6 +72,7 @@ const (
 	AssumedRole
 	Service
 	Federated
+	FederatedUser // of sts:GetFederationToken
 )
 
 // Principal is who makes the request.
@@ -80,12 +81,18 @@ type Principal struct {
 	// Account is the 12-digit account, empty for a service.
 	Account string
 	// ARN is the principal's own ARN: of the user, of the root, of the role
-	// *session* for AssumedRole (arn:aws:sts::A:assumed-role/R/S); the service's
+	// *session* for AssumedRole (arn:aws:sts::A:assumed-role/R/S) and FederatedUser
+	// (arn:aws:sts::A:federated-user/NAME); the service's
 	// name for Service (pods.eks.amazonaws.com); the identity provider for
 	// Federated, as trust policies name it.
 	ARN string
 	// RoleARN is the ARN of the role behind an AssumedRole session.
 	RoleARN string
+	// UserARN is the ARN of the user behind a FederatedUser session.
+	UserARN string
+	// CanonicalID is the canonical user ID of the account, 64 hexadecimal digits;
+	// if it is empty, no CanonicalUser principal names the caller.
+	CanonicalID string
 }
 
 // Keys is the condition context: values by key. Lookups ignore the case of the
@@ -107,18 +114,18 @@ type Request struct {
 	Keys            Keys
 }
 
-// Set is every policy that applies to a request. Boundary, Session,
-// ServiceControl and ResourceControl are absent when nil; a non-nil empty one
-// allows nothing.
-//
-// ServiceControl and ResourceControl are those of one level of an organization;
-// AWS demands an Allow at every level, from the root to the account.
+// Set is every policy that applies to a request. Boundary, Session and
+// ServiceControl are absent when nil; a non-nil empty one allows nothing.
 type Set struct {
-	Identity        []*Policy
-	Resource        []*Policy // resource policies, or the trust policy
-	Boundary        []*Policy
-	Session         []*Policy
-	ServiceControl  []*Policy
+	Identity []*Policy
+	Resource []*Policy // resource policies, or the trust policy
+	Boundary []*Policy
+	Session  []*Policy
+	// ServiceControl has the policies of each level of the organization, from the
+	// root to the account: every level must allow.
+	ServiceControl [][]*Policy
+	// ResourceControl only denies: RCPFullAWSAccess, which allows everything, is
+	// attached at every level and cannot be detached.
 	ResourceControl []*Policy
 }
 

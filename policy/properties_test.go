@@ -138,7 +138,7 @@ func genQuestion(d draw, t testing.TB) (policy.Request, policy.Set) {
 		return genPolicies(d, t, kind, true)
 	}
 	set.Boundary, set.Session = optional(policy.Boundary), optional(policy.Session)
-	set.ServiceControl, set.ResourceControl = optional(policy.ServiceControl), optional(policy.ResourceControl)
+	set.ServiceControl, set.ResourceControl = level(optional(policy.ServiceControl)), optional(policy.ResourceControl)
 	return req, set
 }
 
@@ -166,7 +166,7 @@ func TestBoundaryAndSessionPolicyOnlyShrink(t *testing.T) {
 	limits := map[string]func(*policy.Set, []*policy.Policy){
 		"boundary": func(s *policy.Set, p []*policy.Policy) { s.Boundary = p },
 		"session":  func(s *policy.Set, p []*policy.Policy) { s.Session = p },
-		"scp":      func(s *policy.Set, p []*policy.Policy) { s.ServiceControl = p },
+		"scp":      func(s *policy.Set, p []*policy.Policy) { s.ServiceControl = level(p) },
 		"rcp":      func(s *policy.Set, p []*policy.Policy) { s.ResourceControl = p },
 	}
 	for name, limit := range limits {
@@ -243,8 +243,15 @@ func consistent(t interface{ Fatalf(string, ...any) }, req policy.Request, set p
 		}
 		add := map[policy.Type]*[]*policy.Policy{
 			policy.Identity: &set.Identity, policy.Trust: &set.Resource, policy.Resource: &set.Resource, policy.Boundary: &set.Boundary,
-			policy.Session: &set.Session, policy.ServiceControl: &set.ServiceControl, policy.ResourceControl: &set.ResourceControl,
+			policy.Session: &set.Session, policy.ResourceControl: &set.ResourceControl,
 		}[kind]
+		if kind == policy.ServiceControl {
+			set.ServiceControl = slices.Clone(set.ServiceControl)
+			for i := range set.ServiceControl {
+				set.ServiceControl[i] = append(slices.Clone(set.ServiceControl[i]), p)
+			}
+			continue
+		}
 		*add = append(slices.Clone(*add), p)
 	}
 	if after := policy.Evaluate(req, set); !after.Allowed && !after.Explicit {

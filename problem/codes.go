@@ -64,6 +64,7 @@ const (
 	TargetRoleDenied     Code = "target-role-denied"
 	SessionTagsTooLarge  Code = "session-tags-too-large"
 	SessionPolicyInvalid Code = "session-policy-invalid"
+	PolicyInvalid        Code = "policy-invalid"
 	DurationTooLong      Code = "duration-too-long"
 	STSThrottled         Code = "sts-throttled"
 	STSUnavailable       Code = "sts-unavailable"
@@ -186,6 +187,9 @@ var catalogue = byCode([]Entry{
 	{SessionPolicyInvalid, Refused, "The association's session policy is not valid",
 		"a session policy is an IAM policy in JSON of at most 2,048 characters, and needs disableSessionTags",
 		"correct the policy of the association"},
+	{PolicyInvalid, Refused, "A policy document is not valid",
+		"IAM takes documents of its policy grammar only",
+		"correct the document at the position named; podid policy lint FILE checks it"},
 	{DurationTooLong, Refused, "The session is asked for longer than STS allows",
 		"a session lasts at most as long as the role's MaxSessionDuration, and one hour if the caller is a role session itself",
 		"shorten the session duration in podid's configuration, or raise the role's MaxSessionDuration"},

@@ -126,6 +126,7 @@ var statuses = map[problem.Code]int{
 	problem.TargetRoleDenied:     http.StatusForbidden,
 	problem.SessionTagsTooLarge:  http.StatusForbidden,
 	problem.SessionPolicyInvalid: http.StatusForbidden,
+	problem.PolicyInvalid:        http.StatusForbidden,
 	problem.DurationTooLong:      http.StatusForbidden,
 	problem.STSThrottled:         http.StatusTooManyRequests,
 	problem.STSUnavailable:       http.StatusServiceUnavailable,

@@ -66,6 +66,7 @@ var exceptions = map[problem.Code]exception{
 	problem.TargetRoleDenied:     accessDenied,
 	problem.SessionTagsTooLarge:  invalidRequest,
 	problem.SessionPolicyInvalid: invalidRequest,
+	problem.PolicyInvalid:        invalidRequest,
 	problem.DurationTooLong:      invalidRequest,
 	problem.STSThrottled:         throttling,
 	problem.STSUnavailable:       serviceUnavailable,

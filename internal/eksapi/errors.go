@@ -51,6 +51,7 @@ var outcomes = map[problem.Code]outcome{
 	problem.TargetRoleDenied:     invalidParameter,
 	problem.SessionTagsTooLarge:  invalidParameter,
 	problem.SessionPolicyInvalid: invalidParameter,
+	problem.PolicyInvalid:        invalidParameter,
 	problem.DurationTooLong:      invalidParameter,
 
 	problem.CallerUnproven:   denied,
