@@ -8,7 +8,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -22,7 +21,6 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/auth"
 	"github.com/openpodidentity/podid/internal/sandbox"
-	"github.com/openpodidentity/podid/policy"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -105,73 +103,8 @@ func BenchmarkExchangeAgainstAssumeRole(b *testing.B) {
 const (
 	role        = "arn:aws:iam::111122223333:role/bench"
 	trust       = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com","AWS":"arn:aws:iam::111122223333:root"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`
-	podidTrust  = `{"Version":"2012-10-17","Statement":[{"Sid":"AllowEksAuthToAssumeRoleForPodIdentity","Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"aws:SourceAccount":"111122223333","aws:RequestTag/kubernetes-namespace":"shop"},"ArnEquals":{"aws:SourceArn":"arn:aws:eks:us-east-1:111122223333:cluster/local"}}}]}`
 	clusterName = "local"
 )
-
-// BenchmarkTrustPolicyAgainstJSONDecoding is the decision on the pod identity trust policy, against
-// encoding/json decoding the same document.
-func BenchmarkTrustPolicyAgainstJSONDecoding(b *testing.B) {
-	compiled, err := policy.Parse(policy.Trust, "trust policy", []byte(podidTrust))
-	if err != nil {
-		b.Fatal(err)
-	}
-	request := policy.Request{
-		Principal: policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal},
-		Action:    "sts:AssumeRole", Resource: role, ResourceAccount: "111122223333",
-		Keys: policy.Keys{
-			"aws:SourceArn":                       {"arn:aws:eks:us-east-1:111122223333:cluster/local"},
-			"aws:SourceAccount":                   {"111122223333"},
-			"aws:RequestTag/kubernetes-namespace": {"shop"},
-			"sts:RoleSessionName":                 {"eks-local-cart"},
-		},
-	}
-	set := policy.Set{Resource: []*policy.Policy{compiled}}
-	evaluate(b, []byte(podidTrust), request, set)
-}
-
-// BenchmarkRoleOf50StatementsAgainstJSONDecoding is the decision on a role of 50 statements of which the
-// last one allows.
-func BenchmarkRoleOf50StatementsAgainstJSONDecoding(b *testing.B) {
-	var document bytes.Buffer
-	document.WriteString(`{"Version":"2012-10-17","Statement":[`)
-	for range 49 {
-		document.WriteString(`{"Effect":"Allow","Action":["dynamodb:GetItem","dynamodb:Query"],"Resource":"arn:aws:dynamodb:*:111122223333:table/orders-*"},`)
-	}
-	document.WriteString(`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::podid-*"}]}`)
-	compiled, err := policy.Parse(policy.Identity, "role", document.Bytes())
-	if err != nil {
-		b.Fatal(err)
-	}
-	request := policy.Request{
-		Principal: policy.Principal{
-			Kind: policy.AssumedRole, Account: "111122223333", RoleARN: role,
-			ARN: "arn:aws:sts::111122223333:assumed-role/bench/session",
-		},
-		Action: "s3:ListBucket", Resource: "arn:aws:s3:::podid-demo",
-	}
-	evaluate(b, document.Bytes(), request, policy.Set{Identity: []*policy.Policy{compiled}})
-}
-
-func evaluate(b *testing.B, document []byte, request policy.Request, set policy.Set) {
-	b.Helper()
-	if !policy.Evaluate(request, set).Allowed {
-		b.Fatal("the benchmark measures a denial")
-	}
-	compare(b, 1000, func(n int) {
-		for range n {
-			var decoded any
-			if err := json.Unmarshal(document, &decoded); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}, func(n int) {
-		for range n {
-			policy.Evaluate(request, set)
-		}
-	})
-	b.ReportMetric(testing.AllocsPerRun(1000, func() { policy.Evaluate(request, set) }), "podid-allocs")
-}
 
 // start starts a world with one role that one service account may use.
 func start(b *testing.B) *sandbox.World {
