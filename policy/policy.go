@@ -144,12 +144,22 @@ type Decision struct {
 
 // Reason is what one statement contributed.
 type Reason struct {
-	Policy  string // Policy.Name
-	Type    Type
-	Sid     string
-	Index   int    // of the statement, from 0
+	Policy string // Policy.Name
+	Type   Type
+	Sid    string
+	Index  int // of the statement, from 0
+	// Level is the organization's level that a service control policy is attached
+	// to, from 1, the root; 0 for other policies.
+	Level   int
 	Effect  string // "Allow" or "Deny"
 	Applied bool
+	// Decides is set, in a [Report], for what decided: a Deny that applied in an
+	// explicit denial, the Allow that granted and those that had to agree in an
+	// allowed request.
+	Decides bool
+	// Nearest is set, in a [Report], for the Allow of an implicit denial that came
+	// nearest to applying.
+	Nearest bool
 	// Clause is the first clause that failed: "Principal", "Action", "Resource"
 	// or "Condition"; empty if the statement applied.
 	Clause   string
