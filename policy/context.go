@@ -9,26 +9,10 @@ type contextKey struct {
 	multivalued bool
 }
 
-// The condition keys that hold lists, whatever number of values a request has
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
-// and the Service Authorization Reference). A scalar operator never matches them.
-var multivaluedKeys = map[string]bool{
-	"aws:calledvia":                 true,
-	"aws:principalorgpaths":         true,
-	"aws:principalservicenameslist": true,
-	"aws:resourceorgpaths":          true,
-	"aws:sourceorgpaths":            true,
-	"aws:sourcevpcorgpaths":         true,
-	"aws:tagkeys":                   true,
-	"aws:vpceorgpaths":              true,
-	"dynamodb:attributes":           true,
-	"dynamodb:leadingkeys":          true,
-	"sts:transitivetagkeys":         true,
-}
-
 func newContextKey(name string) contextKey {
 	l := asciiLower(name)
-	return contextKey{name: name, lower: l, multivalued: multivaluedKeys[l]}
+	facts, _ := catalogued(l)
+	return contextKey{name: name, lower: l, multivalued: facts.multivalued}
 }
 
 func asciiLower(s string) string {
