@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // contextKey is a condition key, compiled. Keys ignore case.
 type contextKey struct {
@@ -62,48 +66,92 @@ func equalFold(s, lowered string) bool {
 	return true
 }
 
-// derived are the keys that follow from the principal and the resource
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html).
+// derived are the keys that follow from the principal, the resource and other
+// keys
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+// and reference_policies_variables.html#principaltable).
 func (c *context) derived(key string) []string {
 	p := &c.req.Principal
-	iam := p.Kind == Root || p.Kind == User || p.Kind == AssumedRole
 	switch key {
 	case "aws:principalarn":
-		if iam {
+		if p.inIAM() {
 			return present(p.identityARN())
 		}
 	case "aws:principalaccount":
-		if iam {
+		switch {
+		case p.inIAM():
 			return present(p.Account)
+		case p.Kind == Anonymous:
+			return []string{"anonymous"}
 		}
 	case "aws:principaltype":
-		switch p.Kind {
-		case Root:
-			return []string{"Account"}
-		case User:
-			return []string{"User"}
-		case AssumedRole:
-			return []string{"AssumedRole"}
-		case Anonymous:
-			return []string{"Anonymous"}
-		}
+		return present(principalTypes[p.Kind])
 	case "aws:username":
 		if p.Kind == User {
-			return present(p.ARN[strings.LastIndexByte(p.ARN, '/')+1:])
+			return present(lastPart(p.ARN))
+		}
+	case "aws:userid":
+		switch p.Kind {
+		case Root:
+			return present(p.Account)
+		case FederatedUser:
+			return []string{p.Account + ":" + lastPart(p.ARN)}
+		case Anonymous:
+			return []string{"anonymous"}
 		}
 	case "aws:principalisawsservice":
-		if p.Kind == Service {
+		switch p.Kind {
+		case Service:
 			return []string{"true"}
+		case Anonymous:
+			return nil
 		}
 		return []string{"false"}
 	case "aws:principalservicename":
 		if p.Kind == Service {
 			return present(p.ARN)
 		}
+	case "aws:federatedprovider":
+		if p.Kind == Federated && !strings.Contains(p.ARN, ":saml-provider/") {
+			return present(p.ARN)
+		}
 	case "aws:resourceaccount":
 		return present(c.req.resourceAccount())
+	case "aws:calledviafirst":
+		if chain := c.values(&calledVia); chain != nil {
+			return chain[:1]
+		}
+	case "aws:calledvialast":
+		if chain := c.values(&calledVia); chain != nil {
+			return chain[len(chain)-1:]
+		}
+	case "aws:viaawsservice":
+		return []string{strconv.FormatBool(c.values(&calledVia) != nil)}
+	case "aws:tagkeys":
+		return c.tagKeys()
 	}
 	return nil
+}
+
+var calledVia = newContextKey("aws:CalledVia")
+
+var principalTypes = map[PrincipalKind]string{
+	Root: "Account", User: "User", AssumedRole: "AssumedRole", FederatedUser: "FederatedUser", Anonymous: "Anonymous",
+}
+
+// lastPart is the name at the end of an ARN.
+func lastPart(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
+
+// tagKeys are the keys of the tags that the request passes, in order.
+func (c *context) tagKeys() (keys []string) {
+	const prefix = "aws:requesttag/"
+	for name, v := range c.req.Keys {
+		if len(v) > 0 && len(name) > len(prefix) && equalFold(name[:len(prefix)], prefix) {
+			keys = append(keys, name[len(prefix):])
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 func present(s string) []string {

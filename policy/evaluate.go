@@ -87,7 +87,7 @@ type findings struct {
 // policies, boundaries, session policies and service control policies apply. A
 // service, a federated identity at the door and an anonymous caller have none.
 func (p *Principal) inIAM() bool {
-	return p.Kind == Root || p.Kind == User || p.Kind == AssumedRole
+	return p.Kind == Root || p.Kind == User || p.Kind == AssumedRole || p.Kind == FederatedUser
 }
 
 // each calls do with every policy that applies to the request and the level it
@@ -126,9 +126,14 @@ func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 // identity policy or a resource policy grants; across accounts both must. How
 // closely a resource policy names the caller decides what limits its grant: the
 // user, the session or everyone — nothing but the organization's policies; the
-// role behind the session — boundary and session policy too; the account — it
-// only permits that account's identity policies to grant. A role trust policy
+// role or user behind the session — boundary and session policy too; the account
+// — it only permits that account's identity policies to grant. A role trust policy
 // must always allow itself.
+//
+// A federated user's session has what its user has (everything, for the root
+// user), limited by its session policy; without one it has only what a resource
+// policy that names the session grants
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_getfederationtoken.html).
 func Evaluate(req Request, set Set) Decision {
 	d := Decision{req: req, set: set}
 	f := &d.findings
@@ -198,17 +203,17 @@ func (d *Decision) lacks() (l lacks) {
 	}
 	resource := (f.trust || !sameAccount) && f.granted == unnamed
 	l.add(Resource, resource)
-	if resource && sameAccount && p.Kind == User {
+	if resource && sameAccount && (p.Kind == User || p.Kind == FederatedUser) {
 		return l // a resource policy that names the user is all it takes
 	}
 	// In one account a resource policy that names the role grants by itself; a
 	// trust policy that names nobody would do so too, once it did.
 	grants := f.granted == namedRole || resource
 	if !sameAccount || !grants {
-		l.add(Identity, !f.allowed[Identity] && p.Kind != Root)
+		l.add(Identity, !f.allowed[Identity] && p.Kind != Root && !p.federatedRoot())
 	}
 	l.add(Boundary, d.set.Boundary != nil && !f.allowed[Boundary])
-	l.add(Session, d.set.Session != nil && !f.allowed[Session])
+	l.add(Session, (d.set.Session != nil || p.Kind == FederatedUser) && !f.allowed[Session])
 	return l
 }
 

@@ -100,8 +100,11 @@ type Principal struct {
 //
 // The keys that follow from the rest of a Request need not be given:
 // aws:PrincipalArn, aws:PrincipalAccount, aws:PrincipalType, aws:username,
-// aws:PrincipalIsAWSService, aws:PrincipalServiceName and aws:ResourceAccount.
-// What Keys says about them wins.
+// aws:userid (but for users and roles), aws:PrincipalIsAWSService,
+// aws:PrincipalServiceName, aws:FederatedProvider at the door and
+// aws:ResourceAccount; aws:TagKeys from aws:RequestTag/…, and aws:ViaAWSService,
+// aws:CalledViaFirst and aws:CalledViaLast from aws:CalledVia. What Keys says
+// about them wins.
 type Keys map[string][]string
 
 // Request is one question: may Principal do Action to Resource, with Keys?

@@ -32,7 +32,7 @@ type closeness int
 const (
 	unnamed       closeness = iota
 	namedAccount            // the account: its administrator must allow too
-	namedRole               // the role behind the session: boundary and session policy still limit
+	namedRole               // the role, or the federated user's user, behind the session: boundary and session policy still limit
 	namedDirectly           // the user, the session, the service, or everyone
 )
 
@@ -91,14 +91,18 @@ func (g *grantee) names(p *Principal) closeness {
 	case everyone:
 		return namedDirectly
 	case accountGrantee:
-		if p.Account == g.value && (p.Kind == Root || p.Kind == User || p.Kind == AssumedRole) {
+		if p.Account == g.value && p.inIAM() {
+			return namedAccount
+		}
+	case canonicalGrantee:
+		if p.CanonicalID == g.value && p.inIAM() {
 			return namedAccount
 		}
 	case arnGrantee:
 		switch {
-		case (p.Kind == User || p.Kind == AssumedRole) && p.ARN == g.value:
+		case p.Kind != Root && p.inIAM() && p.ARN == g.value:
 			return namedDirectly
-		case p.Kind == AssumedRole && p.RoleARN == g.value:
+		case p.behind() == g.value:
 			return namedRole
 		}
 	case serviceGrantee:
@@ -133,9 +137,26 @@ func (s *statement) names(c *context) closeness {
 	return best
 }
 
+// behind is the ARN of the role or the user that a session was made of; empty for
+// others, and for a federated root user, who is behind as the account.
+func (p *Principal) behind() string {
+	switch {
+	case p.Kind == AssumedRole:
+		return p.RoleARN
+	case p.Kind == FederatedUser && !p.federatedRoot():
+		return p.UserARN
+	}
+	return ""
+}
+
+// federatedRoot reports whether the root user called sts:GetFederationToken.
+func (p *Principal) federatedRoot() bool {
+	return p.Kind == FederatedUser && rootARN.MatchString(p.UserARN)
+}
+
 // excepts reports whether NotPrincipal exempts the caller: only if it lists the
 // caller with everything it is made of — the account, and for a session the role
-// and the session — and never if the caller has a permissions boundary
+// or user and the session — and never if the caller has a permissions boundary
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html).
 func (s *statement) excepts(c *context) bool {
 	p := &c.req.Principal
@@ -159,8 +180,8 @@ func (s *statement) excepts(c *context) bool {
 		return account
 	case User:
 		return account && self && !c.bounded
-	case AssumedRole:
-		return account && role && self && !c.bounded
+	case AssumedRole, FederatedUser:
+		return account && (role || p.behind() == "") && self && !c.bounded
 	}
 	return self
 }
@@ -172,6 +193,8 @@ func (p Principal) String() string {
 		return "Anyone (anonymous)"
 	case p.Kind == AssumedRole && p.RoleARN != "":
 		return p.ARN + " (a session of " + p.RoleARN + ")"
+	case p.Kind == FederatedUser && p.UserARN != "":
+		return p.ARN + " (federated by " + p.UserARN + ")"
 	}
 	return p.ARN
 }
