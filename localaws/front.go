@@ -90,13 +90,19 @@ func (a *AWS) verify(r *http.Request) (*iam.Request, error) {
 		return nil, err
 	}
 	now := a.now()
-	use := iam.Use{At: now.UTC(), Service: v.Service, Region: v.Region}
+	if !isRehearsal(r) {
+		a.noteUse(c, iam.Use{At: now.UTC(), Service: v.Service, Region: v.Region})
+	}
+	return &iam.Request{Caller: c, Keys: requestKeys(r, v, now)}, nil
+}
+
+// noteUse keeps when a role, or an access key, was used last.
+func (a *AWS) noteUse(c *iam.Caller, use iam.Use) {
 	if c.Kind == policy.AssumedRole {
 		a.iam.Used(c.Identity.ID, use)
 	} else if c.Session == nil && c.Identity != nil {
 		a.iam.Used(c.AccessKeyID, use)
 	}
-	return &iam.Request{Caller: c, Keys: requestKeys(r, v, now)}, nil
 }
 
 // hinted adds to a key or session that is not known here what mostly happened to it.

@@ -179,6 +179,19 @@ func (c Connection) EndPod(ctx context.Context, uid string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/pods/"+uid, nil, nil)
 }
 
+// Decide asks the running world whether somebody may do something.
+func (c Connection) Decide(ctx context.Context, q Question) (answer Answer, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/decisions", q, &answer)
+	return answer, err
+}
+
+// ServiceAccounts are those of the running world that have an association, as
+// NAMESPACE/NAME.
+func (c Connection) ServiceAccounts(ctx context.Context) (names []string, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/serviceaccounts", nil, &names)
+	return names, err
+}
+
 func (c Connection) call(ctx context.Context, method, path string, ask, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -18,6 +19,8 @@ import (
 //	GET    /v1/pods              → [Pod]
 //	POST   /v1/pods/{uid}/token  {"audience","seconds"} → {"token"}
 //	DELETE /v1/pods/{uid}
+//	POST   /v1/decisions         Question → Answer
+//	GET    /v1/serviceaccounts   → ["NAMESPACE/NAME"], those with an association
 //
 // Every call carries the world's secret as a bearer token.
 
@@ -70,6 +73,17 @@ func (w *World) serveControl(rw http.ResponseWriter, r *http.Request) {
 	})
 	mux.HandleFunc("DELETE /v1/pods/{uid}", func(rw http.ResponseWriter, r *http.Request) {
 		reply(rw, struct{}{}, w.Pods.End(r.PathValue("uid")))
+	})
+	mux.HandleFunc("POST /v1/decisions", func(rw http.ResponseWriter, r *http.Request) {
+		var ask Question
+		if !decode(rw, r, &ask) {
+			return
+		}
+		answer, err := w.Decide(r.Context(), ask)
+		reply(rw, answer, err)
+	})
+	mux.HandleFunc("GET /v1/serviceaccounts", func(rw http.ResponseWriter, r *http.Request) {
+		reply(rw, w.serviceAccounts(r.Context(), func(podid.Association) bool { return true }), nil)
 	})
 	mux.ServeHTTP(rw, r)
 }

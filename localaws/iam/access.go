@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -69,6 +70,8 @@ type Question struct {
 	Keys policy.Keys
 	// Trust is the role whose trust policy has a say; nil for none.
 	Trust *Identity
+	// ResourceAccount is the account of the resource; this one if empty.
+	ResourceAccount string
 }
 
 // Authorize answers q for the caller of r: nil, or AccessDenied with AWS's text.
@@ -80,23 +83,28 @@ func (s *State) Authorize(r *Request, q Question) error {
 	if r == nil || r.Caller == nil {
 		return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The request carries no proved caller.")
 	}
-	set := s.policiesOf(r.Caller)
-	if q.Trust != nil {
-		trust := q.Trust.Trust.Policy()
-		if trust == nil { // without it, an identity policy alone would do
-			return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The trust policy of role %s is not known.", q.Trust.Name)
-		}
-		set.Resource = []*policy.Policy{trust}
+	if q.Trust != nil && q.Trust.Trust.Policy() == nil { // without it, an identity policy alone would do
+		return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The trust policy of role %s is not known.", q.Trust.Name)
 	}
-	req := policy.Request{
-		Principal: r.Caller.Principal, Action: q.Action, Resource: q.Resource, ResourceAccount: s.Account,
-		Keys: s.keysFor(r, q.Keys),
-	}
-	d := policy.Evaluate(req, set)
+	d := s.Decide(r, q)
 	if d.Allowed {
 		return nil
 	}
-	return denied(r.Caller, req, d)
+	return denied(r.Caller, q, d)
+}
+
+// Decide is the decision that Authorize enforces, with its reasons. r has a
+// caller, and a role in q.Trust its trust policy.
+func (s *State) Decide(r *Request, q Question) policy.Decision {
+	set := s.policiesOf(r.Caller)
+	if q.Trust != nil {
+		set.Resource = []*policy.Policy{q.Trust.Trust.Policy()}
+	}
+	return policy.Evaluate(policy.Request{
+		Principal: r.Caller.Principal, Action: q.Action, Resource: q.Resource,
+		ResourceAccount: cmp.Or(q.ResourceAccount, s.Account),
+		Keys:            s.keysFor(r, q.Keys),
+	}, set)
 }
 
 // policiesOf gathers every policy that applies to a caller.
@@ -176,11 +184,11 @@ func (c *Caller) Tags() []podid.Tag {
 }
 
 // denied words a refusal.
-func denied(c *Caller, req policy.Request, d policy.Decision) *awswire.Error {
-	resource := req.Resource
-	if strings.HasPrefix(req.Action, "s3:") {
+func denied(c *Caller, q Question, d policy.Decision) *awswire.Error {
+	resource := q.Resource
+	if strings.HasPrefix(q.Action, "s3:") {
 		resource = `"` + resource + `"`
 	}
 	return awswire.Errorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s. Fix: %s.",
-		c.ARN, req.Action, resource, d.Because(req), d.Fix())
+		c.ARN, q.Action, resource, d.Because(policy.Request{Action: q.Action}), d.Fix())
 }

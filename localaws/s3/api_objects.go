@@ -220,11 +220,30 @@ func (h *Handler) get(w http.ResponseWriter, c *call, send func(*object, span) e
 
 // allowRead asks for an action on an object, whose tags may decide.
 func (h *Handler) allowRead(c *call, action string) error {
-	var keys map[string][]string
-	if o, err := h.state.current(c.bucket, c.key); err == nil && o != nil {
-		keys = tagKeys("s3:ExistingObjectTag/", o.Tags)
+	return h.allowObject(c, action, h.existingTags(c.bucket, c.key))
+}
+
+// existingTags are the condition keys of an object that is there.
+func (h *Handler) existingTags(bucket, key string) map[string][]string {
+	o, err := h.state.current(bucket, key)
+	if err != nil || o == nil {
+		return nil
 	}
-	return h.allowObject(c, action, keys)
+	return tagKeys("s3:ExistingObjectTag/", o.Tags)
+}
+
+// readActions are those of allowRead.
+var readActions = []string{"s3:getobject", "s3:getobjectattributes", "s3:getobjecttagging", "s3:deleteobjecttagging"}
+
+// Keys are the condition keys that follow from an action and the ARN of what it
+// is asked for: s3:ExistingObjectTag/ of an object that is there.
+func (h *Handler) Keys(action, resource string) map[string][]string {
+	path, ok := strings.CutPrefix(resource, h.bucketARN(""))
+	if !ok || !slices.Contains(readActions, strings.ToLower(action)) {
+		return nil
+	}
+	bucket, key, _ := strings.Cut(path, "/")
+	return h.existingTags(bucket, key)
 }
 
 // describe sets the headers that say what the object is.

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid/policy"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/spf13/cobra"
+)
+
+// policyFiles are the flags that give policies as files.
+type policyFiles struct {
+	identity, trust, boundary, session, resource, scp, rcp []string
+}
+
+func (f *policyFiles) flags(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringArrayVar(&f.identity, "identity", nil, "file of an identity-based policy of who asks; repeatable")
+	flags.StringArrayVar(&f.trust, "trust", nil, "file of the role's trust policy")
+	flags.StringArrayVar(&f.boundary, "boundary", nil, "file of the permissions boundary of who asks")
+	flags.StringArrayVar(&f.session, "session", nil, "file of a session policy; repeatable. A pod's session then has no tags, as in EKS")
+	flags.StringArrayVar(&f.resource, "resource-policy", nil, "file of the resource's policy; repeatable")
+	flags.StringArrayVar(&f.scp, "scp", nil, "files, separated by commas, of the service control policies of one level; repeat from the root to the account")
+	flags.StringArrayVar(&f.rcp, "rcp", nil, "file of a resource control policy; repeatable")
+}
+
+func (f *policyFiles) any() bool {
+	return len(f.identity)+len(f.trust)+len(f.boundary)+len(f.session)+len(f.resource)+len(f.scp)+len(f.rcp) > 0
+}
+
+// documents are the files, parsed.
+type documents struct {
+	policy.Set
+	trust []*policy.Policy
+}
+
+func (f *policyFiles) parse() (d documents, err error) {
+	for _, one := range []struct {
+		files []string
+		t     policy.Type
+		to    *[]*policy.Policy
+	}{
+		{f.identity, policy.Identity, &d.Identity},
+		{f.trust, policy.Trust, &d.trust},
+		{f.boundary, policy.Boundary, &d.Boundary},
+		{f.session, policy.Session, &d.Session},
+		{f.resource, policy.Resource, &d.Resource},
+		{f.rcp, policy.ResourceControl, &d.ResourceControl},
+	} {
+		if *one.to, err = parseFiles(one.t, one.files); err != nil {
+			return d, err
+		}
+	}
+	for _, level := range f.scp {
+		list, err := parseFiles(policy.ServiceControl, strings.Split(level, ","))
+		if err != nil {
+			return d, err
+		}
+		d.ServiceControl = append(d.ServiceControl, list)
+	}
+	return d, nil
+}
+
+// maxPolicyFile is far above every quota of IAM, in bytes.
+const maxPolicyFile = 1 << 20
+
+// parseFiles parses policies, which keep the names of their files; nil for none.
+func parseFiles(t policy.Type, names []string) (list []*policy.Policy, err error) {
+	for _, name := range names {
+		document, err := readPolicyFile(name)
+		if err != nil {
+			return nil, problem.New(problem.Usage, "%s cannot be read", name).Because("%v", err).Fixed("check the path")
+		}
+		p, err := policy.Parse(t, name, document)
+		if err != nil {
+			return nil, problem.New(problem.PolicyInvalid, "%s is not %s", name, called(t)).
+				Because("%s", strings.TrimPrefix(err.Error(), name+": "))
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func readPolicyFile(name string) ([]byte, error) {
+	file, err := os.Open(name) //nolint:gosec // reading it is what was asked for
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxPolicyFile))
+}
+
+func called(t policy.Type) string {
+	if t == policy.Identity {
+		return "an " + t.String()
+	}
+	return "a " + t.String()
+}
+
+// assumesRole reports whether the question is for a role's trust policy.
+func (q *question) assumesRole() bool {
+	action := strings.ToLower(q.action)
+	return strings.HasPrefix(part(q.resource, 5), "role/") && part(q.resource, 2) == "iam" &&
+		(strings.HasPrefix(action, "sts:assumerole") || action == "sts:tagsession" || action == "sts:setsourceidentity")
+}
+
+// decide answers by the files alone.
+func (f *canIFlags) decide(q question) (*canIReply, error) {
+	d, err := f.policyFiles.parse()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case q.assumesRole() && d.trust == nil:
+		return nil, problem.New(problem.Usage, "the trust policy of %s is not given", q.resource).
+			Because("a role is assumed only by whom its trust policy allows").Fixed("give it: --trust FILE")
+	case d.trust != nil && !q.assumesRole() && !q.isPod():
+		return nil, problem.New(problem.Usage, "--trust has no say in %s by %s", q.action, q.as).
+			Because("a trust policy decides who may assume its role, and what the role may do is decided by its other policies").
+			Fixed("leave it out; to ask for the role, give sts:AssumeRole and the role's ARN")
+	case f.podGuess.given() != "" && !q.isPod():
+		return nil, problem.New(problem.Usage, "--%s goes with a pod", f.podGuess.given()).Because("").
+			Fixed("give --as NAMESPACE/SERVICEACCOUNT, or leave it out")
+	}
+	if q.isPod() {
+		return f.decidePod(q, d)
+	}
+	if q.assumesRole() {
+		d.Resource = d.trust
+	}
+	assumed := assumedKeys(q.Principal, q.resource, time.Now())
+	return q.evaluate(d.Set, assumed), nil
+}
+
+// evaluate asks the policies, with the keys that were given over the assumed.
+func (q *question) evaluate(set policy.Set, assumed policy.Keys) *canIReply {
+	keys := policy.Keys{}
+	for key, values := range assumed {
+		if hasKey(q.keys, key) {
+			delete(assumed, key)
+			continue
+		}
+		keys[key] = values
+	}
+	for key, values := range q.keys {
+		keys[key] = values
+	}
+	d := policy.Evaluate(policy.Request{
+		Principal: q.Principal, Action: q.action, Resource: q.resource, ResourceAccount: q.account, Keys: keys,
+	}, set)
+	return &canIReply{Report: d.Report(), As: q.as, Assumed: assumed}
+}
+
+// assumedKeys are what almost every request has: now, over TLS, and for a role's
+// session that it is new and without a second factor
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html).
+func assumedKeys(p policy.Principal, resource string, now time.Time) policy.Keys {
+	keys := policy.Keys{
+		"aws:CurrentTime":     {now.UTC().Format(time.RFC3339)},
+		"aws:EpochTime":       {strconv.FormatInt(now.Unix(), 10)},
+		"aws:SecureTransport": {"true"},
+		"aws:ViaAWSService":   {"false"},
+	}
+	if region := part(resource, 3); region != "" {
+		keys["aws:RequestedRegion"] = []string{region}
+	}
+	if p.Kind == policy.AssumedRole || p.Kind == policy.FederatedUser {
+		keys["aws:TokenIssueTime"] = keys["aws:CurrentTime"]
+		keys["aws:MultiFactorAuthPresent"] = []string{"false"}
+	}
+	return keys
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/sandbox"
+	"github.com/openpodidentity/podid/policy"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/spf13/cobra"
+)
+
+// podGuess is what files do not say of a pod.
+type podGuess struct {
+	role, principal, cluster string
+	noTags                   bool
+}
+
+func (g *podGuess) flags(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVar(&g.role, "role", "", "with files: ARN of the pod's role (default: a made-up one of the resource's account)")
+	flags.StringVar(&g.principal, "principal", "service", "with files: who assumes the pod's role, the service, or the ARN of podid-auth's user or role")
+	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: ARN of the pod's cluster (default: a made-up one)")
+	flags.BoolVar(&g.noTags, "disable-session-tags", false, "with files: the pod's association disables session tags")
+	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"service"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// given is the name of a flag that was given, if any.
+func (g *podGuess) given() string {
+	switch {
+	case g.role != "":
+		return "role"
+	case g.principal != "service":
+		return "principal"
+	case g.cluster != "":
+		return "cluster-arn"
+	case g.noTags:
+		return "disable-session-tags"
+	}
+	return ""
+}
+
+// podSession is the pod whose session files decide about.
+type podSession struct {
+	role     podid.RoleARN
+	cluster  podid.Cluster
+	workload podid.Workload
+	assumer  policy.Principal // who assumes the role
+	tagged   bool
+}
+
+// settle completes the guess.
+func (g *podGuess) settle(q question) (s podSession, err error) {
+	partition := cmp.Or(part(q.resource, 1), "aws")
+	if g.cluster != "" && !clusterARN.MatchString(g.cluster) {
+		return s, problem.New(problem.Usage, "--cluster-arn %s is not the ARN of a cluster, arn:aws:eks:REGION:ACCOUNT:cluster/NAME", clip(g.cluster))
+	}
+	account := cmp.Or(part(g.role, 4), part(g.cluster, 4), q.account, "111122223333")
+	s.role = podid.RoleARN(cmp.Or(g.role, "arn:"+partition+":iam::"+account+":role/ROLE-OF-THE-POD"))
+	if s.role, err = podid.ParseRoleARN(string(s.role)); err != nil {
+		return s, problem.New(problem.Usage, "--role: %v", err).Because("")
+	}
+	s.cluster = podid.Cluster{Name: "CLUSTER", Account: account, Region: map[string]string{
+		"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1",
+	}[partition]}
+	s.cluster.Region = cmp.Or(part(g.cluster, 3), part(q.resource, 3), s.cluster.Region, "us-east-1")
+	if g.cluster != "" {
+		s.cluster.Account = part(g.cluster, 4)
+		s.cluster.Name = strings.TrimPrefix(part(g.cluster, 5), "cluster/")
+	}
+	s.workload = podid.Workload{
+		Namespace: q.namespace, ServiceAccount: q.serviceAccount, Pod: q.serviceAccount + "-0",
+		PodUID: "00000000-0000-4000-8000-000000000000",
+	}
+	if s.assumer, err = assumer(g.principal); err != nil {
+		return s, err
+	}
+	s.tagged = !g.noTags
+	return s, nil
+}
+
+func assumer(principal string) (policy.Principal, error) {
+	if principal == "service" || principal == podid.ServicePrincipal {
+		return policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal}, nil
+	}
+	w, err := parseWho(principal, "", "aws")
+	if err != nil || w.Kind != policy.User && w.Kind != policy.AssumedRole {
+		return policy.Principal{}, problem.New(problem.Usage, "--principal %s is neither \"service\" nor the ARN of a user or a role", clip(principal)).
+			Because("").Fixed("give the ARN that podid-auth signs as")
+	}
+	return w.Principal, nil
+}
+
+// principal is the pod's session.
+func (s *podSession) principal() policy.Principal {
+	p := sessionOf(s.role)
+	p.ARN = strings.TrimSuffix(p.ARN, session) + podid.SessionName(s.cluster, s.workload)
+	return p
+}
+
+// tags adds the session tags under a prefix.
+func (s *podSession) tags(keys policy.Keys, prefix string) (names []string) {
+	if !s.tagged {
+		return nil
+	}
+	for _, tag := range podid.SessionTags(s.cluster, s.workload) {
+		keys[prefix+tag.Key] = []string{tag.Value}
+		names = append(names, tag.Key)
+	}
+	return names
+}
+
+// requestKeys are those of an sts:AssumeRole that hands the tags on.
+func (s *podSession) requestKeys(keys policy.Keys) {
+	keys["sts:RoleSessionName"] = []string{podid.SessionName(s.cluster, s.workload)}
+	if names := s.tags(keys, "aws:RequestTag/"); names != nil {
+		keys["aws:TagKeys"], keys["sts:TransitiveTagKeys"] = names, names
+	}
+}
+
+// decidePod answers for a pod: whether it gets its role, if that role's trust
+// policy is given, then what it may do as a session of it.
+func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
+	s, err := f.settle(q)
+	if err != nil {
+		return nil, err
+	}
+	if d.Session != nil { // EKS takes a session policy only without session tags
+		s.tagged = false
+	}
+	if q.assumesRole() && (f.role == "" || f.role == q.resource) {
+		s.role = podid.RoleARN(q.resource)
+		r := s.trusted(q, d)
+		r.Pod = s.pod(q, d)
+		return r, nil
+	}
+	how := q.as + " is taken for a session of " + string(s.role) + "; whether it gets that role is not checked, --trust FILE does."
+	if d.trust != nil && !q.assumesRole() {
+		r := s.trusted(q, d)
+		if r.Decision != policy.Allowed {
+			r.Pod, r.lead = s.pod(q, d), q.as+" gets no credentials, so it may do nothing: "+string(s.role)+" refuses "+s.assumer.String()+"."
+			return r, nil
+		}
+		how = q.as + " gets " + string(s.role) + ": its trust policy allows that to " + s.assumer.String() + "."
+	}
+	q.Principal = s.principal()
+	keys := assumedKeys(q.Principal, q.resource, time.Now())
+	s.tags(keys, "aws:PrincipalTag/")
+	if q.assumesRole() {
+		s.requestKeys(keys)
+		keys["sts:ExternalId"] = []string{podid.Association{
+			Namespace: q.namespace, ServiceAccount: q.serviceAccount, Target: podid.RoleARN(q.resource),
+		}.ExternalID(s.cluster)}
+		d.Resource = d.trust
+	}
+	r := q.evaluate(d.Set, keys)
+	r.Pod, r.lead = s.pod(q, d), how
+	return r, nil
+}
+
+func (s *podSession) pod(q question, d documents) *sandbox.PodRole {
+	return &sandbox.PodRole{
+		Namespace: q.namespace, ServiceAccount: q.serviceAccount, Role: string(s.role),
+		DisableSessionTags: !s.tagged, SessionPolicy: d.Session != nil,
+	}
+}
+
+// trusted says whether the trust policy lets pod identity have a session of the
+// role, for sts:AssumeRole and, with session tags, for sts:TagSession: the first
+// that is refused, or sts:AssumeRole.
+func (s *podSession) trusted(q question, d documents) *canIReply {
+	set := policy.Set{Resource: d.trust, ResourceControl: d.ResourceControl}
+	q.Principal, q.resource, q.account = s.assumer, string(s.role), s.role.Account()
+	keys := assumedKeys(q.Principal, "", time.Now())
+	s.requestKeys(keys)
+	var notes []string
+	if s.assumer.Kind == policy.Service {
+		keys["aws:SourceArn"], keys["aws:SourceAccount"] = []string{s.cluster.ARN()}, []string{s.cluster.Account}
+	} else {
+		set.Identity = []*policy.Policy{ownPolicies}
+		notes = []string{"the policies of " + s.assumer.String() + " are not given, and were taken to allow it"}
+	}
+	actions := []string{"sts:AssumeRole"}
+	if s.tagged {
+		actions = append(actions, "sts:TagSession")
+	}
+	var first *canIReply
+	for _, q.action = range actions {
+		r := q.evaluate(set, maps.Clone(keys))
+		r.Notes = notes
+		if r.Decision != policy.Allowed {
+			return r
+		}
+		first = cmp.Or(first, r)
+	}
+	if s.tagged {
+		first.Notes = append(first.Notes, "sts:TagSession, which the session tags need, is allowed as well")
+	}
+	return first
+}
+
+// ownPolicies stands in for the policies of podid's own principal.
+var ownPolicies = func() *policy.Policy {
+	p, err := policy.Parse(policy.Identity, "podid's own policies (assumed)",
+		[]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"*"}}`))
+	must(err)
+	return p
+}()
