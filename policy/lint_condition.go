@@ -1,0 +1,243 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// legacyKeys are condition keys of AWS that its list of global keys lacks.
+var legacyKeys = []string{"aws:sourceowner"}
+
+// unknownKeys finds keys of aws: and sts: that AWS does not document.
+func (l *linter) unknownKeys() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		for j := range s.conditions {
+			k := &s.conditions[j]
+			service, _, _ := strings.Cut(k.key.lower, ":")
+			if _, known := catalogued(k.key.lower); known || service != "aws" && service != "sts" || slices.Contains(legacyKeys, k.key.lower) {
+				continue
+			}
+			effect := "a key that a request never has fails plain operators and fulfils negated ones, whatever the values"
+			if near := nearestKey(k.key.lower); near != "" {
+				l.add(s, k.at, Warning, "there is no condition key "+excerpt(k.key.name), effect, "perhaps "+near+" is meant")
+			} else {
+				l.add(s, k.at, Notice, excerpt(k.key.name)+" is not among the documented keys", effect, "check its spelling, or whether it is new")
+			}
+		}
+	}
+}
+
+// nearestKey is the documented key that was probably meant: the same name of
+// another service, or one mistyped by a few characters.
+func nearestKey(lowered string) string {
+	head, tag, slash := strings.Cut(lowered, "/")
+	_, bare, _ := strings.Cut(head, ":")
+	best, least := "", 3
+	for _, name := range slices.Sorted(maps.Keys(catalogue)) {
+		service, known, _ := strings.Cut(strings.TrimSuffix(name, "/"), ":")
+		if service != "aws" && service != "sts" {
+			continue
+		}
+		d := distance(bare, known)
+		if strings.HasSuffix(name, "/") != slash && d == 0 {
+			d = 1
+		}
+		if d*4 <= len(known) && d < least {
+			best, least = catalogue[name].name, d
+		}
+	}
+	if strings.HasSuffix(best, "/") {
+		best += cmp.Or(tag, "KEY")
+	}
+	return best
+}
+
+// distance is how many bytes have to be inserted, deleted or replaced to make b
+// of a; it does not look at more than 64.
+func distance(a, b string) int {
+	const most = 64
+	if len(a) > most || len(b) > most {
+		return most
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// keyOperators finds operators that do not fit what a key holds.
+func (l *linter) keyOperators() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		for j := range s.conditions {
+			k := &s.conditions[j]
+			facts, known := catalogued(k.key.lower)
+			if !known || k.kind == null {
+				continue
+			}
+			on := k.label + " on " + k.key.name
+			switch {
+			case facts.multivalued && k.quantifier == scalar:
+				l.add(s, k.operatorAt, Warning, on+" never holds: the key has a list of values",
+					"a plain operator compares one value with one, negated or not",
+					fmt.Sprintf("write ForAnyValue:%s (one of the values fits) or ForAllValues:%s (all of them do)", k.label, k.label))
+			case !facts.multivalued && k.quantifier == forAllValues && !s.deny && !s.needs(k.key.lower):
+				l.add(s, k.operatorAt, Warning, on+" holds also for requests without the key",
+					"ForAllValues is about all values that there are, and of none it holds; the key has one value or is missing",
+					"write "+strings.TrimPrefix(k.label, "ForAllValues:")+fmt.Sprintf(`, or add {"Null": {"%s": "false"}}`, facts.name))
+			case !fits(k.condition, facts):
+				l.add(s, k.operatorAt, Warning, on+" compares "+k.compares()+", and the key holds "+facts.types.String(),
+					"a value that is not of the operator's type fulfils neither the operator nor its negation", "use an operator for "+facts.types.String())
+			}
+		}
+	}
+}
+
+// needs reports whether another condition of the statement demands the key.
+func (s *lintStatement) needs(key string) bool {
+	return slices.ContainsFunc(s.conditions, func(k lintCondition) bool {
+		switch {
+		case k.key.lower != key:
+			return false
+		case k.kind == null:
+			return !slices.ContainsFunc(k.condition.values, func(v operand) bool { return v.truth })
+		}
+		return !k.negated && !k.ifExists && k.quantifier != forAllValues
+	})
+}
+
+// fits reports whether the operator may compare what the key holds. Text is
+// compared of ARNs, booleans, dates and numbers as well; the value of a tag, and
+// an account's number, may be anything.
+func fits(k *condition, facts keyFacts) bool {
+	var takes valueTypes
+	switch k.kind {
+	case stringEquals, stringEqualsIgnoreCase, stringLike:
+		return facts.types != ipAddressValue
+	case numeric:
+		takes = numericValue
+		if facts.types == stringValue && strings.HasSuffix(facts.name, "Account") {
+			return true
+		}
+	case date:
+		takes = dateValue
+	case boolean:
+		takes = boolValue
+	case ipAddress:
+		takes = ipAddressValue
+	case arn:
+		takes = arnValue | stringValue // a text may be an ARN
+	default:
+		return true
+	}
+	return facts.types&takes != 0 || strings.HasSuffix(facts.name, "/")
+}
+
+func (k *condition) compares() string {
+	switch k.kind {
+	case numeric:
+		return "numbers"
+	case date:
+		return "dates"
+	case boolean:
+		return "booleans"
+	case ipAddress:
+		return "addresses"
+	case arn:
+		return "ARNs"
+	}
+	return "text"
+}
+
+// String is what values of the types are called.
+func (v valueTypes) String() string {
+	names := []string{"a text", "an ARN", "a boolean", "a date", "a number", "an address"} // in the order of the constants
+	var all []string
+	for i, name := range names {
+		if v&(1<<i) != 0 {
+			all = append(all, name)
+		}
+	}
+	return strings.Join(all, " or ")
+}
+
+// literalWildcards finds wildcards that match nothing but themselves.
+func (l *linter) literalWildcards() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		for j := range s.conditions {
+			k := &s.conditions[j]
+			if k.kind != stringEquals && k.kind != stringEqualsIgnoreCase {
+				continue
+			}
+			nodes := values(k.values)
+			for n := range k.condition.values {
+				source := k.condition.values[n].source
+				if !wildcardOutsideEscapes(source, l.policy.version == version2012) {
+					continue
+				}
+				like, fix := strings.Replace(k.label, "Equals", "Like", 1), ""
+				if k.kind == stringEquals {
+					fix = "write " + like
+				} else {
+					fix = "write StringLike or StringNotLike with each spelling: there is no such operator that ignores case"
+				}
+				if l.policy.version == version2012 {
+					fix += "; if the character itself is meant, say so with ${*} or ${?}"
+				}
+				l.add(s, nodes[n].start, Warning, excerpt(source)+" is compared as it stands: "+k.label+" has no wildcards",
+					"* and ? match other characters under StringLike, StringNotLike and the operators for ARNs", fix)
+				break
+			}
+		}
+	}
+}
+
+var variable = regexp.MustCompile(`\$\{[^}]*\}`)
+
+// wildcardOutsideEscapes reports whether s has a * or, but for URLs, a ?.
+func wildcardOutsideEscapes(s string, escapes bool) bool {
+	if escapes {
+		s = variable.ReplaceAllString(s, "")
+	}
+	return strings.Contains(s, "*") || strings.Contains(s, "?") && !strings.Contains(s, "://")
+}
+
+// oldVersion finds policy variables in the version of the language that has none.
+func (l *linter) oldVersion() {
+	if l.policy.version == version2012 {
+		return
+	}
+	for i := range l.statements {
+		s := &l.statements[i]
+		lists := [][]*node{values(s.node.member("Resource")), values(s.node.member("NotResource"))}
+		for j := range s.conditions {
+			lists = append(lists, values(s.conditions[j].values))
+		}
+		for _, n := range slices.Concat(lists...) {
+			if strings.Contains(n.text, "${") {
+				l.add(s, n.start, Warning, excerpt(n.text)+" has no variables: it is compared as it stands",
+					"policy variables came with the version 2012-10-17; a document that names no version speaks the one before", `add "Version": "2012-10-17"`)
+				return
+			}
+		}
+	}
+}
