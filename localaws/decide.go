@@ -100,9 +100,14 @@ func (a *AWS) decide(c *iam.Caller, q Question) (Answer, error) {
 		}
 		return false
 	})
-	d := a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, iam.Question{
-		Action: q.Action, Resource: q.Resource, ResourceAccount: q.ResourceAccount, Keys: q.Keys, Trust: trust,
-	})
+	ask := iam.Question{Action: q.Action, Resource: q.Resource, ResourceAccount: q.ResourceAccount, Keys: q.Keys, Trust: trust}
+	d := a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask)
+	if _, tags := taken["sts:TransitiveTagKeys"]; tags && d.Allowed && strings.EqualFold(q.Action, "sts:AssumeRole") {
+		ask.Action = "sts:TagSession" // which the tags that are handed down need
+		if more := a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask); !more.Allowed {
+			d = more
+		}
+	}
 	return Answer{d, taken}, nil
 }
 
@@ -127,7 +132,8 @@ func (a *AWS) roleAsked(c *iam.Caller, q Question, keys policy.Keys) (*iam.Ident
 	case !assumes || kind != iam.Role:
 		return nil, nil
 	case !found:
-		return nil, problem.New(problem.RoleMissing, "the local AWS has no role %s", q.Resource)
+		return nil, problem.New(problem.RoleMissing, "the local AWS has no role %s", q.Resource).
+			Because("nothing that is not there can be assumed").Fixed("create the role, or correct its ARN")
 	}
 	if c.Session != nil {
 		for _, tag := range c.Session.Tags {

@@ -113,7 +113,7 @@ func (f *canIFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if note := mismatch(q.action, q.resource); note != "" {
+	if note := mismatch(q.action, q.resource, q.ARN); note != "" {
 		r.Notes = append(r.Notes, note)
 	}
 	if !f.quiet {
@@ -149,7 +149,7 @@ func (f *canIFlags) question(c *cobra.Command, args []string) (q question, err e
 	if err := checkResource(q.resource); err != nil {
 		return q, err
 	}
-	if q.who, err = parseWho(f.as, q.action, cmp.Or(part(q.resource, 1), "aws")); err != nil {
+	if q.who, err = parseWho(f.as, q.action, q.resource); err != nil {
 		return q, err
 	}
 	q.account = cmp.Or(f.resourceAccount, part(q.resource, 4))

@@ -67,7 +67,7 @@ func principalIn(s string) string {
 // iamARN is the ARN of what IAM calls "role NAME" in its messages.
 func iamARN(resource, as string) string {
 	kind, name, named := strings.Cut(resource, " ")
-	if !named || part(as, 4) == "" {
+	if !named || part(as, 4) == "" || strings.HasPrefix(resource, "arn:") {
 		return resource
 	}
 	if rest, is := strings.CutPrefix(resource, "instance profile "); is {
@@ -104,14 +104,14 @@ func (f *canIFlags) fill(stdin io.Reader, args []string) ([]string, error) {
 	}
 	var missing []string
 	if len(args) < 2 {
-		missing = append(missing, "the resource: give it after the action, "+strings.Join(append([]string{"podid can-i"}, args...), " ")+" RESOURCE")
+		missing = append(missing, "the resource")
 	}
 	if f.as == "" {
-		missing = append(missing, "who asked: give --as")
+		missing = append(missing, "who asked")
 	}
 	if len(missing) > 0 {
-		return nil, problem.New(problem.Usage, "the message does not name %s", strings.Join(missing, ", nor ")).
-			Because("AWS leaves that out of this message").Fixed("%s", fixMissing(args))
+		return nil, problem.New(problem.Usage, "the message does not name %s", strings.Join(missing, " or ")).
+			Because("AWS leaves it out of this one").Fixed("%s", fixMissing(args))
 	}
 	return args, nil
 }
@@ -124,5 +124,5 @@ func fixMissing(args []string) string {
 	case action == "sts:assumerole":
 		return "podid can-i " + args[0] + " ROLE-ARN --as NAMESPACE/SERVICEACCOUNT --trust FILE"
 	}
-	return "give what is missing beside --denied"
+	return "give it beside --denied: podid can-i " + args[0] + " RESOURCE --as WHO"
 }

@@ -123,6 +123,10 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 		return nil, problem.New(problem.Usage, "--trust has no say in %s by %s", q.action, q.as).
 			Because("a trust policy decides who may assume its role, and what the role may do is decided by its other policies").
 			Fixed("leave it out; to ask for the role, give sts:AssumeRole and the role's ARN")
+	case f.role != "" && q.Kind == policy.AssumedRole:
+		if err := f.ofSession(&q.who); err != nil {
+			return nil, err
+		}
 	case f.podGuess.given() != "" && !q.isPod():
 		return nil, problem.New(problem.Usage, "--%s goes with a pod", f.podGuess.given()).Because("").
 			Fixed("give --as NAMESPACE/SERVICEACCOUNT, or leave it out")
@@ -134,7 +138,20 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 		d.Resource = d.trust
 	}
 	assumed := assumedKeys(q.Principal, q.resource, time.Now())
-	return q.evaluate(d.Set, assumed), nil
+	r := q.evaluate(d.Set, assumed)
+	if q.Kind == policy.AssumedRole && r.Decision != policy.Allowed {
+		r.Notes = append(r.Notes, untagged(q.ARN))
+	}
+	return r, nil
+}
+
+// untagged says what a session is taken for whose tags nobody knows.
+func untagged(arn string) string {
+	note := "the session is taken for one without tags; --key aws:PrincipalTag/KEY=VALUE gives it one"
+	if strings.Contains(arn, "/eks-") {
+		note += ", and --as NAMESPACE/SERVICEACCOUNT those of a pod"
+	}
+	return note
 }
 
 // evaluate asks the policies, with the keys that were given over the assumed.

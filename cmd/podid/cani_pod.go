@@ -22,7 +22,7 @@ type podGuess struct {
 
 func (g *podGuess) flags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&g.role, "role", "", "with files: ARN of the pod's role (default: a made-up one of the resource's account)")
+	flags.StringVar(&g.role, "role", "", "with files: ARN of the pod's role (default: a made-up one of the resource's account), or of the role of a session given by its ARN, which lacks the role's path")
 	flags.StringVar(&g.principal, "principal", "service", "with files: who assumes the pod's role, the service, or the ARN of podid-auth's user or role")
 	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: ARN of the pod's cluster (default: a made-up one)")
 	flags.BoolVar(&g.noTags, "disable-session-tags", false, "with files: the pod's association disables session tags")
@@ -42,6 +42,19 @@ func (g *podGuess) given() string {
 		return "disable-session-tags"
 	}
 	return ""
+}
+
+// ofSession completes a session by its role, whose path its own ARN does not have.
+func (g *podGuess) ofSession(w *who) error {
+	role, err := podid.ParseRoleARN(g.role)
+	if err != nil {
+		return problem.New(problem.Usage, "--role: %v", err).Because("")
+	}
+	if plain := sessionOf(role); plain.Account != w.Account || !strings.HasPrefix(w.ARN, strings.TrimSuffix(plain.ARN, session)) {
+		return problem.New(problem.Usage, "%s is no session of --role %s", w.ARN, role).Because("")
+	}
+	w.RoleARN = string(role)
+	return nil
 }
 
 // podSession is the pod whose session files decide about.
@@ -87,7 +100,7 @@ func assumer(principal string) (policy.Principal, error) {
 	if principal == "service" || principal == podid.ServicePrincipal {
 		return policy.Principal{Kind: policy.Service, ARN: podid.ServicePrincipal}, nil
 	}
-	w, err := parseWho(principal, "", "aws")
+	w, err := parseWho(principal, "", "")
 	if err != nil || w.Kind != policy.User && w.Kind != policy.AssumedRole {
 		return policy.Principal{}, problem.New(problem.Usage, "--principal %s is neither \"service\" nor the ARN of a user or a role", clip(principal)).
 			Because("").Fixed("give the ARN that podid-auth signs as")
@@ -136,9 +149,13 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		s.role = podid.RoleARN(q.resource)
 		r := s.trusted(q, d)
 		r.Pod = s.pod(q, d)
+		r.Pod.Credentials = r.Decision == policy.Allowed
 		return r, nil
 	}
 	how := q.as + " is taken for a session of " + string(s.role) + "; whether it gets that role is not checked, --trust FILE does."
+	if d.Session != nil {
+		how += " With a session policy it has no session tags."
+	}
 	if d.trust != nil && !q.assumesRole() {
 		r := s.trusted(q, d)
 		if r.Decision != policy.Allowed {
@@ -157,8 +174,13 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		}.ExternalID(s.cluster)}
 		d.Resource = d.trust
 	}
-	r := q.evaluate(d.Set, keys)
+	actions := []string{q.action}
+	if q.assumesRole() && s.tagged && strings.EqualFold(q.action, "sts:AssumeRole") {
+		actions = append(actions, "sts:TagSession")
+	}
+	r := q.evaluateAll(actions, d.Set, keys)
 	r.Pod, r.lead = s.pod(q, d), how
+	r.Pod.Credentials = true
 	return r, nil
 }
 
@@ -188,17 +210,23 @@ func (s *podSession) trusted(q question, d documents) *canIReply {
 	if s.tagged {
 		actions = append(actions, "sts:TagSession")
 	}
+	r := q.evaluateAll(actions, set, keys)
+	r.Notes = append(r.Notes, notes...)
+	return r
+}
+
+// evaluateAll is the first action that is refused, or else the first.
+func (q question) evaluateAll(actions []string, set policy.Set, keys policy.Keys) *canIReply {
 	var first *canIReply
 	for _, q.action = range actions {
 		r := q.evaluate(set, maps.Clone(keys))
-		r.Notes = notes
 		if r.Decision != policy.Allowed {
 			return r
 		}
 		first = cmp.Or(first, r)
 	}
-	if s.tagged {
-		first.Notes = append(first.Notes, "sts:TagSession, which the session tags need, is allowed as well")
+	for _, also := range actions[1:] {
+		first.Notes = append(first.Notes, also+", which the session tags need, is allowed as well")
 	}
 	return first
 }

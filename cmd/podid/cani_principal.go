@@ -43,10 +43,16 @@ func part(arn string, n int) string {
 
 const whoForms = "a pod NAMESPACE/SERVICEACCOUNT, the ARN of a user, role, role session, federated user, account root or identity provider, a 12-digit account, a service such as pods.eks.amazonaws.com, or anonymous"
 
-// parseWho reads --as. partition is that of the resource; action tells a
+// builtIn are the identity providers that need no object in IAM: policies name
+// them by their domains.
+var builtIn = []string{"cognito-identity.amazonaws.com", "www.amazon.com", "graph.facebook.com", "accounts.google.com"}
+
+// parseWho reads --as. The resource gives what s leaves out: the partition of an
+// account, the account of an OpenID Connect provider. The action tells a
 // service's name from an identity provider's.
-func parseWho(s, action, partition string) (who, error) {
+func parseWho(s, action, resource string) (who, error) {
 	var w who
+	partition := cmp.Or(part(resource, 1), "aws")
 	switch {
 	case strings.EqualFold(s, "anonymous"):
 		return w, nil
@@ -64,6 +70,9 @@ func parseWho(s, action, partition string) (who, error) {
 		if isProvider(s, action) {
 			w.Kind = policy.Federated
 		}
+		if account := part(resource, 4); w.Kind == policy.Federated && account != "" && !slices.Contains(builtIn, s) {
+			w.ARN = "arn:" + part(resource, 1) + ":iam::" + account + ":oidc-provider/" + s
+		}
 		return w, nil
 	}
 	p := problem.New(problem.Usage, "--as %s is nobody who could ask", clip(s)).Because("").Fixed("give %s", whoForms)
@@ -78,7 +87,7 @@ func parseWho(s, action, partition string) (who, error) {
 func isProvider(domain, action string) bool {
 	action = strings.ToLower(action)
 	return action == "sts:assumerolewithwebidentity" || action == "sts:assumerolewithsaml" ||
-		domain == "cognito-identity.amazonaws.com" ||
+		slices.Contains(builtIn, domain) ||
 		!strings.HasSuffix(domain, ".amazonaws.com") && !strings.HasSuffix(domain, ".amazonaws.com.cn")
 }
 
@@ -200,9 +209,13 @@ var (
 	bucketActions = []string{"s3:listbucket", "s3:getbucketlocation", "s3:listbucketversions", "s3:listbucketmultipartuploads", "s3:createbucket", "s3:deletebucket"}
 )
 
-// mismatch warns of an action that never applies to such a resource.
-func mismatch(action, resource string) string {
+// mismatch warns of an action that never applies to such a resource, and of a
+// principal that never reaches it.
+func mismatch(action, resource, principal string) string {
 	path := part(resource, 5)
+	if here, there := part(principal, 1), part(resource, 1); here != there && here != "" && there != "" {
+		return "a principal of partition " + here + " reaches nothing in " + there + ": partitions have nothing in common"
+	}
 	if part(resource, 2) != "s3" || part(resource, 4) != "" {
 		return ""
 	}

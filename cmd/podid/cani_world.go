@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -45,6 +46,9 @@ func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
 	}
 	if answer.Decision != nil {
 		r.Report = answer.Decision.Plain()
+		if answer.Pod == nil && q.Kind == policy.AssumedRole {
+			r.Notes = append(r.Notes, untagged(q.ARN))
+		}
 		return r, nil
 	}
 	r.Report = refused(q, answer)
@@ -97,22 +101,23 @@ func refused(q question, a sandbox.Answer) policy.Report {
 	if p == nil {
 		return r
 	}
-	r.Fix = p.Fix
+	// What STS says ends with a fix that names the statement.
+	said, fix, _ := strings.Cut(p.STS, " Fix: ")
+	r.Fix = strings.TrimSuffix(cmp.Or(fix, p.Fix), ".")
 	var b strings.Builder
 	b.WriteString("No. " + q.as + " may not " + q.action + " on " + q.resource)
-	if q.isPod() && !(p.Code == problem.RoleMissing && strings.HasSuffix(p.What, q.resource)) {
+	if a.Pod != nil && !a.Pod.Credentials {
 		b.WriteString(": it gets no credentials")
 	}
-	b.WriteString(".\n" + sentence(p.What))
+	b.WriteString(".\n" + sentence(p.What) + ".\n")
 	if p.Why != "" {
-		b.WriteString(": " + strings.TrimSuffix(p.Why, "."))
+		b.WriteString(sentence(strings.TrimSuffix(p.Why, ".")) + ".\n")
 	}
-	b.WriteString(".\n")
-	if p.STS != "" {
-		b.WriteString("STS says: " + p.STS + "\n")
+	if said != "" {
+		b.WriteString("STS says: " + said + "\n")
 	}
-	if p.Fix != "" {
-		b.WriteString("To allow it: " + strings.TrimSuffix(p.Fix, ".") + ".\n")
+	if r.Fix != "" {
+		b.WriteString("To allow it: " + r.Fix + ".")
 	}
 	r.Explanation = strings.TrimRight(b.String(), "\n")
 	return r

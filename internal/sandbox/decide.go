@@ -49,6 +49,8 @@ type PodRole struct {
 	TargetRole         string `json:"targetRole,omitempty"`
 	DisableSessionTags bool   `json:"disableSessionTags,omitempty"`
 	SessionPolicy      bool   `json:"sessionPolicy,omitempty"`
+	// Credentials says that the pod gets some.
+	Credentials bool `json:"credentials"`
 }
 
 // Refusal is a problem, with what STS said.
@@ -113,6 +115,7 @@ func (w *World) Decide(ctx context.Context, q Question) (Answer, error) {
 		a.Problem = &Refusal{wireProblem{p.Code, p.What, p.Why, p.Fix}, said(p.Err)}
 		return a, nil
 	}
+	a.Pod.Credentials = true
 	return answered(a)(w.AWS.Decide(grant.Session.Credentials, ask))
 }
 
