@@ -109,10 +109,11 @@ func syntaxFinding(t Type, document []byte, err error) Finding {
 	}
 	if other := GuessType(document); other != t {
 		if _, err := Parse(other, "", document); err == nil {
-			f.Fix = "this is a " + other.String() + " in good order: if that is meant, say --type " + typeFlags[other]
+			article := "a "
 			if other == Identity {
-				f.Fix = strings.Replace(f.Fix, "a identity", "an identity", 1)
+				article = "an "
 			}
+			f.Fix = "if " + article + other.String() + " is meant, say --type " + typeFlags[other] + ": as such the document is in order"
 		}
 	}
 	return f
@@ -154,7 +155,7 @@ func GuessType(document []byte) Type {
 	principal, trust := false, true
 	for _, s := range statements {
 		principal = principal || s.member("Principal") != nil || s.member("NotPrincipal") != nil
-		trust = trust && s.member("Resource") == nil && s.member("NotResource") == nil && assumes(s)
+		trust = trust && s.member("Resource") == nil && s.member("NotResource") == nil && assumesRole(s)
 	}
 	switch {
 	case principal && trust:
@@ -165,8 +166,8 @@ func GuessType(document []byte) Type {
 	return Identity
 }
 
-// assumes reports whether all actions of a statement are about assuming a role.
-func assumes(statement *node) bool {
+// assumesRole reports whether all actions of a statement are about assuming a role.
+func assumesRole(statement *node) bool {
 	actions := values(cmp.Or(statement.member("Action"), statement.member("NotAction")))
 	for _, a := range actions {
 		name := asciiLower(a.text)
@@ -231,6 +232,12 @@ func (l *linter) collect() {
 		s.actionSet, s.resources = actionSet(s.statement), resourceSet(s.statement)
 		l.statements = append(l.statements, s)
 	}
+}
+
+// assumes reports whether the statement is about assuming a role, and not only
+// about tagging a session.
+func (s *lintStatement) assumes() bool {
+	return slices.ContainsFunc(trustVerbs[:3], func(verb string) bool { return s.matchesAction(verb) != s.notAction })
 }
 
 // element is where an element of the statement, or its Not form, begins.

@@ -104,8 +104,12 @@ func (l *linter) keyOperators() {
 					"ForAllValues is about all values that there are, and of none it holds; the key has one value or is missing",
 					"write "+strings.TrimPrefix(k.label, "ForAllValues:")+fmt.Sprintf(`, or add {"Null": {"%s": "false"}}`, facts.name))
 			case !fits(k.condition, facts):
-				l.add(s, k.operatorAt, Warning, on+" compares "+k.compares()+", and the key holds "+facts.types.String(),
-					"a value that is not of the operator's type fulfils neither the operator nor its negation", "use an operator for "+facts.types.String())
+				why := "a value that is not of the operator's type fulfils neither the operator nor its negation"
+				if k.text() || k.kind == stringEqualsIgnoreCase {
+					why = "as text one address has several spellings, and a range has none"
+				}
+				name, operators := facts.types.words()
+				l.add(s, k.operatorAt, Warning, on+" compares "+k.compares()+", and the key holds "+name, why, "use "+operators)
 			}
 		}
 	}
@@ -160,23 +164,28 @@ func (k *condition) compares() string {
 	case boolean:
 		return "booleans"
 	case ipAddress:
-		return "addresses"
+		return "IP addresses"
 	case arn:
 		return "ARNs"
 	}
 	return "text"
 }
 
-// String is what values of the types are called.
-func (v valueTypes) String() string {
-	names := []string{"a text", "an ARN", "a boolean", "a date", "a number", "an address"} // in the order of the constants
-	var all []string
-	for i, name := range names {
-		if v&(1<<i) != 0 {
-			all = append(all, name)
-		}
+// words are what a value of the types is called, and the operators for it.
+func (v valueTypes) words() (name, operators string) {
+	switch {
+	case v&arnValue != 0:
+		return "an ARN", "ArnLike or ArnNotLike"
+	case v&boolValue != 0:
+		return "a boolean", "Bool"
+	case v&dateValue != 0:
+		return "a date", "DateLessThan, DateGreaterThan or another operator for dates"
+	case v&numericValue != 0:
+		return "a number", "NumericEquals, NumericLessThan or another operator for numbers"
+	case v&ipAddressValue != 0:
+		return "an IP address", "IpAddress or NotIpAddress"
 	}
-	return strings.Join(all, " or ")
+	return "text", "StringEquals, StringLike or another operator for text"
 }
 
 // literalWildcards finds wildcards that match nothing but themselves.

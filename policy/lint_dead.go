@@ -100,7 +100,7 @@ func (l *linter) redundantItems(s *lintStatement, element string, items []setIte
 		what = excerpt(items[first].source) + " is there twice"
 	}
 	if count > 1 {
-		what += fmt.Sprintf(", and %d more values of the list by others", count-1)
+		what += fmt.Sprintf("; of the whole list %d values are covered by others", count)
 	}
 	l.add(s, nodes[first].start, Notice, what, "what one value matches need not be matched by another of the same list", "remove what is covered")
 }

@@ -11,7 +11,7 @@ import (
 type limit struct {
 	most     int
 	severity Severity // of a document that is larger
-	what     string   // it is the limit of
+	what     string   // the limit in words
 	fix      string
 }
 
@@ -22,22 +22,22 @@ type limit struct {
 // in ascending order.
 var sizeLimits = map[Type][]limit{
 	Identity: {
-		{6144, Warning, "managed policies", "split it; only the inline policies of one role may have more, 10,240 together"},
-		{10240, Error, "all inline policies of a role together", "split it into several managed policies"},
+		{6144, Warning, "a managed policy may have 6,144", "split it; only the inline policies of one role may have more, 10,240 together"},
+		{10240, Error, "all inline policies of a role together may have 10,240", "split it into several managed policies"},
 	},
 	Trust: {
-		{2048, Warning, "trust policies unless the account's quota is raised", "shorten it, or raise the quota \"Role trust policy length\" (up to 8,192)"},
-		{8192, Error, "trust policies, with the quota \"Role trust policy length\" raised as far as it goes", "shorten it, or use several roles"},
+		{2048, Warning, "a trust policy may have 2,048, unless the account's quota is raised", "shorten it, or raise the quota \"Role trust policy length\" (up to 8,192)"},
+		{8192, Error, "a trust policy may have 8,192, however far the account's quota is raised", "shorten it, or use several roles"},
 	},
-	Boundary:        {{6144, Error, "permissions boundaries, which are managed policies", "shorten it"}},
-	Session:         {{2048, Error, "session policies, with the ARNs of managed ones", "take out white space, which counts here, or attach the policy to the role"}},
-	ServiceControl:  {{10240, Error, "service control policies", "split it"}},
-	ResourceControl: {{5120, Error, "resource control policies", "split it"}},
+	Boundary:        {{6144, Error, "a permissions boundary is a managed policy, which may have 6,144", "shorten it"}},
+	Session:         {{2048, Error, "a session policy, with the ARNs of managed ones, may have 2,048", "take out white space, which counts here, or attach the policy to the role"}},
+	ServiceControl:  {{10240, Error, "a service control policy may have 10,240", "split it"}},
+	ResourceControl: {{5120, Error, "a resource control policy may have 5,120", "split it"}},
 }
 
 // bucketPolicyLimit is 20 KB
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html).
-var bucketPolicyLimit = []limit{{20 << 10, Error, "bucket policies", "use access points, or identity-based policies for some of it"}}
+var bucketPolicyLimit = []limit{{20 << 10, Error, "a bucket policy may have 20,480 (20 KB)", "use access points, or identity-based policies for some of it"}}
 
 // size compares the document with AWS's limits. IAM does not count white space.
 // Session policies are counted whole, and those of organizations too, unless they
@@ -63,7 +63,7 @@ func (l *linter) size() {
 		size, how = all, "with white space"
 		if most := limits[0].most; all > most && bare <= most {
 			l.add(nil, l.root.start, Warning,
-				fmt.Sprintf("the policy has %s characters with white space, and %s without; the limit for %s is %s", thousands(all), thousands(bare), limits[0].what, thousands(most)),
+				fmt.Sprintf("the policy has %s characters with white space, and %s without; %s", thousands(all), thousands(bare), limits[0].what),
 				"the console takes white space out before it saves a policy; the CLI and the SDKs save it as it is",
 				"take white space out")
 			return
@@ -82,11 +82,11 @@ func (l *linter) size() {
 	switch first := limits[0]; {
 	case over.most > 0:
 		l.add(nil, l.root.start, over.severity,
-			fmt.Sprintf("the policy has %s %s; the limit for %s is %s", thousands(size), unit, over.what, thousands(over.most)),
+			fmt.Sprintf("the policy has %s %s; %s", thousands(size), unit, over.what),
 			"counted "+how+"; AWS refuses what is larger", over.fix)
 	case size*10 > first.most*9:
 		l.add(nil, l.root.start, Notice,
-			fmt.Sprintf("the policy has %s %s; the limit for %s is %s", thousands(size), unit, first.what, thousands(first.most)),
+			fmt.Sprintf("the policy has %s %s; %s", thousands(size), unit, first.what),
 			"counted "+how+"; less than a tenth is left", first.fix+", before it has to grow")
 	}
 }

@@ -56,7 +56,12 @@ func (l *linter) trustTagSession() {
 			if !s.admitsPods(g) || slices.ContainsFunc(l.statements, func(t lintStatement) bool { return l.tags(&t, s, g) }) {
 				continue
 			}
-			l.add(s, s.element("Action").start, Error, fmt.Sprintf("%s may assume the role, and may not tag the session: sts:TagSession is missing", g.source),
+			_, who, _ := strings.Cut(g.source, ":")
+			what := who + " may assume the role, and may not tag the session: no statement allows it sts:TagSession"
+			if len(s.conditions) > 0 {
+				what += " under these conditions"
+			}
+			l.add(s, s.element("Action").start, Error, what,
 				"pod identity tags each session with cluster, namespace, service account and pod; without sts:TagSession the whole call is refused",
 				`write "Action": ["sts:AssumeRole", "sts:TagSession"]`)
 			break
@@ -129,7 +134,7 @@ func (s *lintStatement) open() bool {
 func (l *linter) wildcardPrincipal() {
 	for i := range l.statements {
 		s := &l.statements[i]
-		if s.deny || s.notPrincipal || !s.open() || !slices.ContainsFunc(s.principals, func(g grantee) bool { return g.kind == everyone }) {
+		if s.deny || s.notPrincipal || !s.open() || l.policy.Type == Trust && !s.assumes() || !slices.ContainsFunc(s.principals, func(g grantee) bool { return g.kind == everyone }) {
 			continue
 		}
 		severity, what := Warning, "everyone is allowed this, signed in to AWS or not"
@@ -140,7 +145,7 @@ func (l *linter) wildcardPrincipal() {
 		case l.publishes(s):
 			severity, what, fix = Notice, "everyone may read these objects", "nothing, if they are meant to be public; serve them by CloudFront otherwise"
 		}
-		l.add(s, s.element("Principal").start, severity, what, "the Principal is \"*\", and no condition limits who it is", fix)
+		l.add(s, s.element("Principal").start, severity, what, "the Principal is \"*\", and no condition limits it to callers who are known", fix)
 	}
 }
 
@@ -167,7 +172,7 @@ var withoutSource = []string{"logdelivery.elasticloadbalancing.amazonaws.com", "
 func (l *linter) confusedDeputy() {
 	for i := range l.statements {
 		s := &l.statements[i]
-		if s.deny || !s.open() {
+		if s.deny || !s.open() || l.policy.Type == Trust && !s.assumes() {
 			continue
 		}
 		for j := range s.principals {
@@ -196,7 +201,7 @@ func (l *linter) confusedDeputy() {
 // sharedIssuers are issuers of tokens for the public, of which IAM demands a
 // condition on the subject
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc_secure-by-default.html).
-var sharedIssuers = []string{"token.actions.githubusercontent.com"}
+var sharedIssuers = []string{"agent.buildkite.com", "app.terraform.io", "gitlab.com", "token.actions.githubusercontent.com"}
 
 // oidcSubject finds federated principals of which any identity is admitted.
 func (l *linter) oidcSubject() {
@@ -224,11 +229,10 @@ func (l *linter) federated(s *lintStatement, g *grantee) {
 			return
 		}
 	}
-	issuer = asciiLower(issuer)
 	audience, identity := false, false
 	for j := range s.conditions {
 		k := &s.conditions[j]
-		claim, ok := strings.CutPrefix(k.key.lower, issuer+":")
+		claim, ok := strings.CutPrefix(k.key.lower, asciiLower(issuer)+":")
 		switch {
 		case !ok || !k.limits():
 		case claim == "aud" || claim == "app_id":
@@ -241,7 +245,7 @@ func (l *linter) federated(s *lintStatement, g *grantee) {
 	switch {
 	case !identity && registered:
 		severity := Warning
-		if slices.Contains(sharedIssuers, issuer) {
+		if slices.Contains(sharedIssuers, asciiLower(issuer)) {
 			severity = Error
 		}
 		l.add(s, at, severity, "anyone with a token of "+issuer+" may assume the role",
