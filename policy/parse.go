@@ -302,10 +302,21 @@ func (c *compiler) resources(n *node) ([]template, error) {
 		if prefix, _, found := strings.Cut(v.text, "${"); found && c.variables() && strings.HasPrefix(v.text, "arn:") && strings.Count(prefix, ":") < 5 {
 			return nil, c.failNode(v, "a policy variable stands before the fifth colon of an ARN", "variables in the resource part only")
 		}
-		t, problem := compileTemplate(v.text, true, c.variables())
+		whole := v.text
+		if missing := 5 - strings.Count(whole, ":"); missing > 0 && strings.HasPrefix(whole, "arn:") && !strings.Contains(whole, "*") {
+			// An incomplete ARN; a star would cross colons anyway. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+			switch c.policy.Type {
+			case Identity, Boundary:
+				whole += strings.Repeat(":*", missing)
+			case Session:
+				return nil, c.failNode(v, excerpt(v.text)+" is an incomplete ARN, which session policies do not support", "an ARN with six parts")
+			}
+		}
+		t, problem := compileTemplate(whole, true, c.variables())
 		if problem != "" {
 			return nil, c.failNode(v, problem, "${key} or ${key, 'default'}")
 		}
+		t.source = v.text
 		list = append(list, t)
 	}
 	return list, nil
