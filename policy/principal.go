@@ -160,6 +160,9 @@ func (p *Principal) federatedRoot() bool {
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html).
 func (s *statement) excepts(c *context) bool {
 	p := &c.req.Principal
+	if c.bounded && p.inIAM() && p.Kind != Root {
+		return false
+	}
 	var account, role, self bool
 	for i := range s.principals {
 		g := &s.principals[i]
@@ -179,9 +182,9 @@ func (s *statement) excepts(c *context) bool {
 	case Root:
 		return account
 	case User:
-		return account && self && !c.bounded
+		return account && self
 	case AssumedRole, FederatedUser:
-		return account && (role || p.behind() == "") && self && !c.bounded
+		return account && (role || p.behind() == "") && self
 	}
 	return self
 }
