@@ -203,6 +203,9 @@ func (l *linter) confusedDeputy() {
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc_secure-by-default.html).
 var sharedIssuers = []string{"agent.buildkite.com", "app.terraform.io", "gitlab.com", "token.actions.githubusercontent.com"}
 
+// audienceTenants are issuers that tell their customers apart by the audience (the same page).
+var audienceTenants = []string{"api.pulumi.com/oidc", "oidc.vercel.com", "sandboxes.cloud"}
+
 // oidcSubject finds federated principals of which any identity is admitted.
 func (l *linter) oidcSubject() {
 	if l.policy.Type != Trust {
@@ -237,6 +240,7 @@ func (l *linter) federated(s *lintStatement, g *grantee) {
 		case !ok || !k.limits():
 		case claim == "aud" || claim == "app_id":
 			audience = true
+			identity = identity || slices.ContainsFunc(audienceTenants, func(t string) bool { return strings.HasPrefix(asciiLower(issuer), t) })
 		case claim != "amr" && claim != "iss":
 			identity = true
 		}
