@@ -40,7 +40,7 @@ func nearestKey(lowered string) string {
 	best, least := "", 3
 	for _, name := range slices.Sorted(maps.Keys(catalogue)) {
 		service, known, _ := strings.Cut(strings.TrimSuffix(name, "/"), ":")
-		if service != "aws" && service != "sts" {
+		if service != "aws" && service != "sts" || max(len(bare)-len(known), len(known)-len(bare)) >= least {
 			continue
 		}
 		d := distance(bare, known)
@@ -58,12 +58,8 @@ func nearestKey(lowered string) string {
 }
 
 // distance is how many bytes have to be inserted, deleted or replaced to make b
-// of a; it does not look at more than 64.
+// of a (Levenshtein).
 func distance(a, b string) int {
-	const most = 64
-	if len(a) > most || len(b) > most {
-		return most
-	}
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -149,7 +149,8 @@ func (l *linter) neverHolds() {
 
 // contradict reports whether two conditions on one key surely never hold together.
 func (l *linter) contradict(a, b *condition) bool {
-	if a.key.lower != b.key.lower || a.quantifier != scalar || b.quantifier != scalar || len(a.values) == 0 || len(b.values) == 0 {
+	l.work--
+	if l.work < 0 || a.key.lower != b.key.lower || a.quantifier != scalar || b.quantifier != scalar || len(a.values) == 0 || len(b.values) == 0 {
 		return false
 	}
 	if b.kind == null || b.negated && a.kind != null {
