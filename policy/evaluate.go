@@ -1,5 +1,7 @@
 package policy
 
+import "regexp"
+
 // clause is a part of a statement, in the order in which they are tried.
 type clause int
 
@@ -78,10 +80,14 @@ type findings struct {
 	allowed [ResourceControl + 1]bool // an Allow applied, by type; of service control policies at every level
 	// granted is how closely the resource policies' Allow names the caller.
 	granted closeness
-	// trust is set if the resource policy is a role trust policy, which must
-	// itself allow, in the same account too.
+	// trust is set if the resource policy is a role trust policy.
 	trust bool
+	// must is set if the resource policy must itself allow, in the same account
+	// too: that of a role or of a KMS key.
+	must bool
 }
+
+var keyARN = regexp.MustCompile(`^arn:[a-z-]+:kms:[^:]*:[^:]*:key/`)
 
 // inIAM reports whether the caller is an account's principal, to whom identity
 // policies, boundaries, session policies and service control policies apply. A
@@ -127,8 +133,8 @@ func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 // closely a resource policy names the caller decides what limits its grant: the
 // user, the session or everyone — nothing but the organization's policies; the
 // role or user behind the session — boundary and session policy too; the account
-// — it only permits that account's identity policies to grant. A role trust policy
-// must always allow itself.
+// — it only permits that account's identity policies to grant. The policies of a role
+// (its trust policy) and of a KMS key must always allow themselves.
 //
 // A federated user's session has what its user has (everything, for the root
 // user), limited by its session policy; without one it has only what a resource
@@ -140,8 +146,9 @@ func Evaluate(req Request, set Set) Decision {
 	c := context{req: &d.req, bounded: set.Boundary != nil}
 	levels := 0 // of service control policies that allow, without a gap from the root
 	d.set.each(&d.req.Principal, func(p *Policy, t Type, level int) {
-		if p.Type == Trust && t == Resource {
-			f.trust = true
+		if t == Resource {
+			f.trust = f.trust || p.Type == Trust
+			f.must = f.trust || keyARN.MatchString(d.req.Resource)
 		}
 		for i := range p.statements {
 			s := &p.statements[i]
@@ -201,7 +208,7 @@ func (d *Decision) lacks() (l lacks) {
 	if sameAccount && f.granted == namedDirectly {
 		return l
 	}
-	resource := (f.trust || !sameAccount) && f.granted == unnamed
+	resource := (f.must || !sameAccount) && f.granted == unnamed
 	l.add(Resource, resource)
 	if resource && sameAccount && (p.Kind == User || p.Kind == FederatedUser) {
 		return l // a resource policy that names the user is all it takes
