@@ -6,6 +6,30 @@ import (
 	"testing"
 )
 
+// GlobalKeys are the names of the catalogue's global keys.
+func GlobalKeys() (names []string) {
+	for _, k := range catalogue {
+		if strings.HasPrefix(k.name, "aws:") {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
+
+// FamilyOfKey is the catalogue's spelling of a key, without the key of a tag.
+func FamilyOfKey(key string) string {
+	if k, ok := catalogued(asciiLower(key)); ok {
+		return k.name
+	}
+	return key
+}
+
+// OperatorLabel is AWS's spelling of an operator with its qualifiers.
+func OperatorLabel(operator string) string {
+	k, _ := parseOperator(operator)
+	return k.label
+}
+
 func TestKeysOfTheCatalogueAreFoundInLowerCase(t *testing.T) {
 	for name, want := range map[string]string{
 		"aws:principalarn":            "aws:PrincipalArn",

@@ -171,8 +171,8 @@ func TestActionsIgnoreCaseAndResourcesDoNot(t *testing.T) {
 func TestAStarCrossesSlashesAndColons(t *testing.T) {
 	for resource, want := range map[string]bool{
 		"arn:aws:s3:::b/*":             true,
-		"arn:aws:s3*/z":                true,
-		"arn:aws:*z":                   true,
+		"arn:aws:s3*:::*/z":            true,
+		"arn:aws:*:*:*z":               true,
 		"arn:aws:s3:::b/x?y/z":         true,
 		"arn:aws:s3:::b/*/y":           false,
 		"arn:aws:s3:::b/x/y/z/":        false,
@@ -180,6 +180,24 @@ func TestAStarCrossesSlashesAndColons(t *testing.T) {
 		"arn:aws:s3:::b/****x/y/z****": true,
 	} {
 		if got := matches(t, `"Action":"*","Resource":"`+resource+`"`, "s3:GetObject", "arn:aws:s3:::b/x/y/z"); got != want {
+			t.Errorf("%s: %v, want %v", resource, got, want)
+		}
+	}
+}
+
+func TestAStarThatEndsASegmentCrossesColons(t *testing.T) {
+	const stream = "arn:aws:logs:eu-central-1:111122223333:log-group:g:log-stream:s"
+	for resource, want := range map[string]bool{
+		"arn:aws:logs:*:log-stream:s":                true,
+		"arn:aws:logs:*:*:log-group:*":               true,
+		"arn:aws:logs:*:111122223333:log-group:?":    false,
+		"arn:aws:logs:*:111122223333:log-group:g":    false,
+		"arn:aws:logs:*:log-stream:t":                false,
+		"arn:aws:logs:*:*:*:*:*:*:*:*":               false,
+		"arn:aws:logs:*:*:log-group:?:log-stream:?":  true,
+		"arn:aws:logs:*:*:log-group:??:log-stream:?": false,
+	} {
+		if got := matches(t, `"Action":"*","Resource":"`+resource+`"`, "logs:PutLogEvents", stream); got != want {
 			t.Errorf("%s: %v, want %v", resource, got, want)
 		}
 	}

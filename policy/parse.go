@@ -86,6 +86,9 @@ func (c *compiler) document(root *node) error {
 			return c.fail(m.start, m.value.path, "a policy has no element "+excerpt(m.key), "Version, Id or Statement")
 		}
 	}
+	if err := c.organization(root); err != nil {
+		return err
+	}
 	if body == nil {
 		return c.failNode(root, "the policy has no Statement", "Statement")
 	}
@@ -101,6 +104,9 @@ func (c *compiler) document(root *node) error {
 		}
 		s.index = i
 		c.policy.statements = append(c.policy.statements, *s)
+	}
+	if c.policy.Type == ResourceControl {
+		return c.resourceControl(items)
 	}
 	return nil
 }
@@ -170,8 +176,15 @@ func (c *compiler) complete(n *node, has map[string]*member) error {
 		if forbidden && one != nil {
 			return c.fail(one.start, one.value.path, article+t.String()+" has no "+one.key, "")
 		}
+		if not != nil && t.forbids(not.key) {
+			return c.fail(not.start, not.value.path, article+t.String()+" has no "+not.key, pair)
+		}
 		if demanded && one == nil {
-			return c.failNode(n, "the statement has no "+pair, pair+" (or Not"+pair+")")
+			expected := pair
+			if !t.forbids("Not" + pair) {
+				expected += " (or Not" + pair + ")"
+			}
+			return c.failNode(n, "the statement has no "+pair, expected)
 		}
 	}
 	return nil
@@ -256,10 +269,24 @@ func (c *compiler) principals(n *node) ([]grantee, error) {
 	if len(list) == 0 {
 		return nil, c.failNode(n, "the list of principals is empty", "at least one principal")
 	}
-	if c.policy.Type == ResourceControl && (len(list) != 1 || list[0].kind != everyone) {
+	if c.policy.Type == ResourceControl && n.kind != stringNode {
 		return nil, c.failNode(n, "a resource control policy speaks of every principal", `"*"`)
 	}
 	return list, nil
+}
+
+// forbids reports whether policies of type t do without one of the elements of
+// negation
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html
+// and https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps_syntax.html).
+func (t Type) forbids(element string) bool {
+	switch element {
+	case "NotPrincipal":
+		return t == Trust || t == ResourceControl
+	case "NotAction":
+		return t == ResourceControl
+	}
+	return false
 }
 
 var actionPattern = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?_./-]+|\*)$`)

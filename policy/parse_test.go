@@ -130,6 +130,10 @@ func TestTheGrammarsFormsAreAccepted(t *testing.T) {
 		"an empty condition":            {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{}}}`},
 		"values of every JSON type":     {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"a:b":[true,"false"]},"NumericEquals":{"a:b":[1,"2",3.5e1]}}}}`},
 		"a service control policy":      {policy.ServiceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotAction":"iam:*","Resource":"*"}]}`},
+		"RCPFullAWSAccess":              {policy.ResourceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}`},
+		"an SCP's full language":        {policy.ServiceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","NotAction":"iam:*","NotResource":"arn:aws:s3:::b","Condition":{"Bool":{"aws:SecureTransport":"true"}}},{"Effect":"Deny","Action":"s3:*Object*","Resource":"*"}]}`},
+		"wildcards in a trust policy":   {policy.Trust, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":["sts:*","sts:Assume*"]},{"Effect":"Deny","Principal":"*","Action":"*"}]}`},
+		"STS in another case":           {policy.Trust, `{"Statement":{"Effect":"Allow","Principal":"*","Action":["STS:assumerole","sts:SetContext"]}}`},
 		"a resource control policy":     {policy.ResourceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:*","NotResource":"arn:aws:s3:::b"}]}`},
 	} {
 		if _, err := policy.Parse(c.kind, name, []byte(c.document)); err != nil {

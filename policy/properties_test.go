@@ -14,10 +14,11 @@ import (
 // The generators draw from few words, so that requests and policies meet often.
 
 var (
-	actions   = []string{"s3:GetObject", "s3:PutObject", "s3:ListBucket", "sts:AssumeRole", "sts:TagSession"}
-	resources = []string{"arn:aws:s3:::b", "arn:aws:s3:::b/k", "arn:aws:s3:::c/alice", "arn:aws:iam::111122223333:role/target"}
-	keys      = []string{"aws:RequestTag/team", "aws:PrincipalTag/team", "s3:max-keys", "aws:SourceIp", "aws:CurrentTime", "aws:TagKeys", "aws:SourceArn"}
-	values    = []string{"", "blue", "alice", "1", "10", "10.1.2.3", "2026-05-01T00:00:00Z", "arn:aws:s3:::b", "true", "b*"}
+	actions    = []string{"s3:GetObject", "s3:PutObject", "s3:ListBucket", "sts:AssumeRole", "sts:TagSession"}
+	stsActions = []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"}
+	resources  = []string{"arn:aws:s3:::b", "arn:aws:s3:::b/k", "arn:aws:s3:::c/alice", "arn:aws:iam::111122223333:role/target"}
+	keys       = []string{"aws:RequestTag/team", "aws:PrincipalTag/team", "s3:max-keys", "aws:SourceIp", "aws:CurrentTime", "aws:TagKeys", "aws:SourceArn", "aws:PrincipalArn", "aws:userid"}
+	values     = []string{"", "blue", "alice", "1", "10", "10.1.2.3", "2026-05-01T00:00:00Z", "arn:aws:s3:::b", "true", "b*"}
 )
 
 // draw is whatever picks: rapid's generators, or the bytes of a fuzz target.
@@ -37,6 +38,9 @@ func some(d draw, from []string, what string) any {
 }
 
 func genStatement(d draw, kind policy.Type, effect string) map[string]any {
+	if kind == policy.ResourceControl {
+		effect = "Deny"
+	}
 	s := map[string]any{"Effect": effect}
 	not := func(name string) string {
 		if d(6, "not") == 0 {
@@ -44,23 +48,38 @@ func genStatement(d draw, kind policy.Type, effect string) map[string]any {
 		}
 		return name
 	}
-	s[not("Action")] = some(d, append(actions, "*", "s3:*", "sts:*", "S3:Get*", "s3:????Object"), "action")
+	switch kind {
+	case policy.Trust:
+		s[not("Action")] = some(d, slices.Concat(stsActions, []string{"*", "sts:*", "STS:Assume*"}), "action")
+	case policy.ResourceControl:
+		s["Action"] = some(d, slices.Concat(actions, []string{"s3:*", "sts:*", "S3:Get*"}), "action")
+	default:
+		s[not("Action")] = some(d, slices.Concat(actions, []string{"*", "s3:*", "sts:*", "S3:Get*", "s3:????Object"}), "action")
+	}
 	if kind != policy.Trust {
-		s[not("Resource")] = some(d, append(resources, "*", "arn:aws:s3:::*", "arn:aws:s3:::c/${aws:username}", "arn:aws:*:b/?"), "resource")
+		s[not("Resource")] = some(d, append(resources, "*", "arn:aws:s3:::*", "arn:aws:s3:::c/${aws:username}", "arn:aws:*:*:*:b/?", "arn:aws:s3:::${aws:PrincipalTag/team, 'b'}/*"), "resource")
 	}
 	switch kind {
 	case policy.Trust, policy.Resource:
 		element := "Principal"
-		if effect == "Deny" {
+		if effect == "Deny" && kind == policy.Resource {
 			element = not("Principal")
 		}
 		s[element] = pick(d, []any{
 			"*",
-			map[string]any{"AWS": some(d, []string{"*", "111122223333", "arn:aws:iam::111122223333:user/alice", "arn:aws:iam::111122223333:role/app", "arn:aws:sts::111122223333:assumed-role/app/s1", "444455556666"}, "aws")},
+			map[string]any{"AWS": some(d, []string{
+				"*", "111122223333", "arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:user/alice", "arn:aws:iam::111122223333:role/app",
+				"arn:aws:sts::111122223333:assumed-role/app/s1", "arn:aws:sts::111122223333:federated-user/bob", "444455556666",
+			}, "aws")},
+			map[string]any{"AWS": "arn:aws:iam::111122223333:user/alice", "CanonicalUser": canonicalID},
 			map[string]any{"Service": "pods.eks.amazonaws.com"},
+			map[string]any{"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
 		}, "principal")
 	case policy.ResourceControl:
 		s["Principal"] = "*"
+	}
+	if d(2, "sid") == 0 {
+		s["Sid"] = ""
 	}
 	if d(2, "condition") == 0 {
 		s["Condition"] = genCondition(d)
@@ -92,26 +111,42 @@ func genCondition(d draw) map[string]any {
 	return condition
 }
 
-func genPolicies(d draw, t testing.TB, kind policy.Type, denies bool) []*policy.Policy {
+func genDocument(d draw, kind policy.Type) map[string]any {
 	statements := []map[string]any{}
 	for range d(3, "statements") + 1 {
 		effect := "Allow"
-		if denies && d(4, "effect") == 0 {
+		if d(4, "effect") == 0 {
 			effect = "Deny"
 		}
 		statements = append(statements, genStatement(d, kind, effect))
 	}
-	document, err := json.Marshal(map[string]any{"Version": pick(d, []string{"2012-10-17", "2012-10-17", "2008-10-17"}, "version"), "Statement": statements})
+	version := "2012-10-17"
+	if kind != policy.ServiceControl && kind != policy.ResourceControl {
+		version = pick(d, []string{"2012-10-17", "2012-10-17", "2008-10-17"}, "version")
+	}
+	return map[string]any{"Version": version, "Statement": statements}
+}
+
+func parseDocument(t testing.TB, kind policy.Type, document map[string]any) *policy.Policy {
+	t.Helper()
+	text, err := json.Marshal(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []*policy.Policy{mustParse(t, kind, kind.String(), string(document))}
+	return mustParse(t, kind, kind.String(), string(text))
 }
 
-// genQuestion draws a request and the policies that apply to it.
-func genQuestion(d draw, t testing.TB) (policy.Request, policy.Set) {
+// organization is what applies to a request, before it is parsed: the documents
+// by type, nil for those that are absent.
+type organization struct {
+	identity, resource, trust, boundary, session, rcp []map[string]any
+	scp                                               [][]map[string]any
+}
+
+// genQuestion draws a request and the documents that apply to it.
+func genQuestion(d draw) (policy.Request, organization) {
 	req := policy.Request{
-		Principal:       principals[pick(d, []string{"user", "session", "session", "service", "root", "anonymous", "federated"}, "principal")],
+		Principal:       principals[pick(d, []string{"user", "session", "session", "service", "root", "anonymous", "federated", "federated user", "federated root"}, "principal")],
 		Action:          pick(d, actions, "action"),
 		Resource:        pick(d, resources, "resource"),
 		ResourceAccount: pick(d, []string{"", account, "444455556666"}, "account"),
@@ -124,78 +159,163 @@ func genQuestion(d draw, t testing.TB) (policy.Request, policy.Set) {
 		}
 		req.Keys[pick(d, keys, "key")] = list
 	}
-	set := policy.Set{Identity: genPolicies(d, t, policy.Identity, true)}
+	list := func(kind policy.Type) (documents []map[string]any) {
+		for range d(2, "policies") + 1 {
+			documents = append(documents, genDocument(d, kind))
+		}
+		return documents
+	}
+	o := organization{identity: list(policy.Identity)}
 	switch d(3, "resource policy") {
 	case 0:
-		set.Resource = genPolicies(d, t, policy.Resource, true)
+		o.resource = list(policy.Resource)
 	case 1:
-		set.Resource = genPolicies(d, t, policy.Trust, true)
+		o.trust = list(policy.Trust)
+		req.Action, req.Resource = pick(d, stsActions, "action"), "arn:aws:iam::111122223333:role/target"
 	}
-	optional := func(kind policy.Type) []*policy.Policy {
+	optional := func(kind policy.Type) []map[string]any {
 		if d(3, "optional") != 0 {
 			return nil
 		}
-		return genPolicies(d, t, kind, true)
+		return list(kind)
 	}
-	set.Boundary, set.Session = optional(policy.Boundary), optional(policy.Session)
-	set.ServiceControl, set.ResourceControl = level(optional(policy.ServiceControl)), optional(policy.ResourceControl)
-	return req, set
+	o.boundary, o.session, o.rcp = optional(policy.Boundary), optional(policy.Session), optional(policy.ResourceControl)
+	for range max(0, d(5, "levels")-1) {
+		o.scp = append(o.scp, list(policy.ServiceControl))
+	}
+	return req, o
+}
+
+func (o *organization) set(t testing.TB) policy.Set {
+	t.Helper()
+	parse := func(kind policy.Type, documents []map[string]any) []*policy.Policy {
+		if documents == nil {
+			return nil
+		}
+		list := []*policy.Policy{}
+		for _, one := range documents {
+			list = append(list, parseDocument(t, kind, one))
+		}
+		return list
+	}
+	s := policy.Set{
+		Identity: parse(policy.Identity, o.identity), Resource: slices.Concat(parse(policy.Resource, o.resource), parse(policy.Trust, o.trust)),
+		Boundary: parse(policy.Boundary, o.boundary), Session: parse(policy.Session, o.session), ResourceControl: parse(policy.ResourceControl, o.rcp),
+	}
+	for _, level := range o.scp {
+		s.ServiceControl = append(s.ServiceControl, parse(policy.ServiceControl, level))
+	}
+	return s
 }
 
 func rapidly(t *testing.T, property func(t *rapid.T, d draw, req policy.Request, set policy.Set)) {
+	t.Helper()
+	questions(t, func(rt *rapid.T, d draw, req policy.Request, o organization) { property(rt, d, req, o.set(t)) })
+}
+
+// questions draws the documents, too.
+func questions(t *testing.T, property func(t *rapid.T, d draw, req policy.Request, o organization)) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		d := func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(rt, what) }
-		req, set := genQuestion(d, t)
-		property(rt, d, req, set)
+		req, o := genQuestion(d)
+		property(rt, d, req, o)
 	})
+}
+
+// parts are the places of a set that policies of a type go to.
+var parts = map[policy.Type]func(*policy.Set) *[]*policy.Policy{
+	policy.Identity: func(s *policy.Set) *[]*policy.Policy { return &s.Identity },
+	policy.Resource: func(s *policy.Set) *[]*policy.Policy { return &s.Resource },
+	policy.Trust:    func(s *policy.Set) *[]*policy.Policy { return &s.Resource },
+	policy.Boundary: func(s *policy.Set) *[]*policy.Policy { return &s.Boundary },
+	policy.Session:  func(s *policy.Set) *[]*policy.Policy { return &s.Session },
+	policy.ServiceControl: func(s *policy.Set) *[]*policy.Policy {
+		if s.ServiceControl == nil {
+			s.ServiceControl = [][]*policy.Policy{nil}
+		}
+		return &s.ServiceControl[len(s.ServiceControl)-1]
+	},
+	policy.ResourceControl: func(s *policy.Set) *[]*policy.Policy { return &s.ResourceControl },
 }
 
 func TestADenyNeverAllowsMore(t *testing.T) {
-	rapidly(t, func(rt *rapid.T, d draw, req policy.Request, set policy.Set) {
-		before := policy.Evaluate(req, set).Allowed
-		document, _ := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": genStatement(d, policy.Identity, "Deny")})
-		deny := mustParse(t, policy.Identity, "deny", string(document))
-		set.Identity = append(slices.Clone(set.Identity), deny)
-		if policy.Evaluate(req, set).Allowed && !before {
-			rt.Fatalf("%s allows %+v", document, req)
-		}
-	})
-}
-
-func TestBoundaryAndSessionPolicyOnlyShrink(t *testing.T) {
-	limits := map[string]func(*policy.Set, []*policy.Policy){
-		"boundary": func(s *policy.Set, p []*policy.Policy) { s.Boundary = p },
-		"session":  func(s *policy.Set, p []*policy.Policy) { s.Session = p },
-		"scp":      func(s *policy.Set, p []*policy.Policy) { s.ServiceControl = level(p) },
-		"rcp":      func(s *policy.Set, p []*policy.Policy) { s.ResourceControl = p },
-	}
-	for name, limit := range limits {
-		t.Run(name, func(t *testing.T) {
-			rapidly(t, func(rt *rapid.T, d draw, req policy.Request, set policy.Set) {
-				limit(&set, nil)
-				before := policy.Evaluate(req, set).Allowed
-				limit(&set, genPolicies(d, t, types[name], true))
-				if policy.Evaluate(req, set).Allowed && !before {
-					rt.Fatalf("the %s allows %+v", name, req)
+	for kind, part := range parts {
+		t.Run(kind.String(), func(t *testing.T) {
+			questions(t, func(rt *rapid.T, d draw, req policy.Request, o organization) {
+				set := o.set(t)
+				before := policy.Evaluate(req, set)
+				if kind == policy.Session && req.Principal.Kind == policy.FederatedUser && set.Session == nil {
+					rt.Skip() // a session policy is what gives a federated user anything
 				}
-				limit(&set, []*policy.Policy{})
-				if d := policy.Evaluate(req, set); d.Allowed && !before {
-					rt.Fatalf("an empty %s allows %+v", name, req)
+				document := map[string]any{"Version": "2012-10-17", "Statement": genStatement(d, kind, "Deny")}
+				*part(&set) = append(*part(&set), parseDocument(t, kind, document))
+				after := policy.Evaluate(req, set)
+				if after.Allowed && !before.Allowed || before.Explicit && !after.Explicit {
+					rt.Fatalf("%v allows %+v", document, req)
 				}
 			})
 		})
 	}
 }
 
-func TestTheOrderOfPoliciesIsIrrelevant(t *testing.T) {
-	rapidly(t, func(rt *rapid.T, d draw, req policy.Request, set policy.Set) {
-		set.Identity = slices.Concat(set.Identity, genPolicies(d, t, policy.Identity, true), genPolicies(d, t, policy.Identity, true))
-		before := policy.Evaluate(req, set)
-		rand.New(rand.NewSource(int64(d(1<<30, "seed")))).Shuffle(len(set.Identity), func(i, j int) {
-			set.Identity[i], set.Identity[j] = set.Identity[j], set.Identity[i]
+func TestTheLimitsOnlyShrink(t *testing.T) {
+	everything := parseDocument(t, policy.Session, map[string]any{"Statement": map[string]any{"Effect": "Allow", "Action": "*", "Resource": "*"}})
+	limits := map[policy.Type]func(*policy.Set, []*policy.Policy){
+		policy.Boundary:        func(s *policy.Set, p []*policy.Policy) { s.Boundary = p },
+		policy.Session:         func(s *policy.Set, p []*policy.Policy) { s.Session = p },
+		policy.ServiceControl:  func(s *policy.Set, p []*policy.Policy) { s.ServiceControl = append(s.ServiceControl, p) },
+		policy.ResourceControl: func(s *policy.Set, p []*policy.Policy) { s.ResourceControl = append(s.ResourceControl, p...) },
+	}
+	for kind, limit := range limits {
+		t.Run(kind.String(), func(t *testing.T) {
+			questions(t, func(rt *rapid.T, d draw, req policy.Request, o organization) {
+				set := o.set(t)
+				switch kind {
+				case policy.Boundary:
+					set.Boundary = nil
+				case policy.Session:
+					set.Session = nil
+					if req.Principal.Kind == policy.FederatedUser {
+						set.Session = []*policy.Policy{everything}
+					}
+				}
+				before := policy.Evaluate(req, set).Allowed
+				limited := set
+				limit(&limited, []*policy.Policy{parseDocument(t, kind, genDocument(d, kind))})
+				if policy.Evaluate(req, limited).Allowed && !before {
+					rt.Fatalf("the %s allows %+v", kind, req)
+				}
+				limited = set
+				limit(&limited, []*policy.Policy{})
+				if policy.Evaluate(req, limited).Allowed && !before {
+					rt.Fatalf("an empty %s allows %+v", kind, req)
+				}
+			})
 		})
-		after := policy.Evaluate(req, set)
-		if before.Allowed != after.Allowed || before.Because(req) != after.Because(req) {
+	}
+}
+
+func TestTheOrderOfStatementsAndPoliciesIsIrrelevant(t *testing.T) {
+	questions(t, func(rt *rapid.T, d draw, req policy.Request, o organization) {
+		before := policy.Evaluate(req, o.set(t))
+		random := rand.New(rand.NewSource(int64(d(1<<30, "seed"))))
+		shuffle := func(documents []map[string]any) {
+			random.Shuffle(len(documents), func(i, j int) { documents[i], documents[j] = documents[j], documents[i] })
+			for _, one := range documents {
+				statements := one["Statement"].([]map[string]any)
+				random.Shuffle(len(statements), func(i, j int) { statements[i], statements[j] = statements[j], statements[i] })
+			}
+		}
+		for _, documents := range [][]map[string]any{o.identity, o.resource, o.trust, o.boundary, o.session, o.rcp} {
+			shuffle(documents)
+		}
+		for _, level := range o.scp {
+			shuffle(level)
+		}
+		random.Shuffle(len(o.scp), func(i, j int) { o.scp[i], o.scp[j] = o.scp[j], o.scp[i] })
+		after := policy.Evaluate(req, o.set(t))
+		if before.Allowed != after.Allowed || before.Explicit != after.Explicit || before.Because(req) != after.Because(req) {
 			rt.Fatalf("%v %q, then %v %q", before.Allowed, before.Because(req), after.Allowed, after.Because(req))
 		}
 	})
@@ -241,18 +361,14 @@ func consistent(t interface{ Fatalf(string, ...any) }, req policy.Request, set p
 		if err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
-		add := map[policy.Type]*[]*policy.Policy{
-			policy.Identity: &set.Identity, policy.Trust: &set.Resource, policy.Resource: &set.Resource, policy.Boundary: &set.Boundary,
-			policy.Session: &set.Session, policy.ResourceControl: &set.ResourceControl,
-		}[kind]
-		if kind == policy.ServiceControl {
-			set.ServiceControl = slices.Clone(set.ServiceControl)
-			for i := range set.ServiceControl {
-				set.ServiceControl[i] = append(slices.Clone(set.ServiceControl[i]), p)
-			}
+		if kind != policy.ServiceControl {
+			*parts[kind](&set) = append(slices.Clone(*parts[kind](&set)), p)
 			continue
 		}
-		*add = append(slices.Clone(*add), p)
+		set.ServiceControl = slices.Clone(set.ServiceControl)
+		for i := range set.ServiceControl {
+			set.ServiceControl[i] = append(slices.Clone(set.ServiceControl[i]), p)
+		}
 	}
 	if after := policy.Evaluate(req, set); !after.Allowed && !after.Explicit {
 		t.Fatalf("still denied:\n%s\nafter\n%s", after.Explain(), d.Explain())
