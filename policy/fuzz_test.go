@@ -51,9 +51,11 @@ func FuzzParse(f *testing.F) {
 		if !json.Valid(document) {
 			t.Fatal("accepted what is not JSON")
 		}
-		// What was accepted can be asked and explained.
+		// What was accepted can be written and read, asked and explained.
+		same := rewritten(t, p)
 		req := podIdentityRequest()
 		consistent(t, req, policy.Set{Resource: []*policy.Policy{p}})
+		alike(t, req, policy.Set{Resource: []*policy.Policy{p}}, policy.Set{Resource: []*policy.Policy{same}})
 		consistent(t, policy.Request{Principal: principals["session"], Action: "s3:GetObject", Resource: "arn:aws:s3:::b/é😀", Keys: req.Keys},
 			policy.Set{Identity: []*policy.Policy{p}, Boundary: []*policy.Policy{p}})
 		if p.Type != policy.Trust {
@@ -94,7 +96,8 @@ func FuzzEvaluate(f *testing.F) {
 			next++
 			return int(choices[next-1]) % n
 		}
-		req, set := genQuestion(d, t)
+		req, o := genQuestion(d)
+		set := o.set(t)
 		req.Keys[key] = append(req.Keys[key], value)
 		for _, operator := range policy.Operators() {
 			quoted, _ := json.Marshal(map[string]string{key: pattern})
