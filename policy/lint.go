@@ -113,14 +113,14 @@ func syntaxFinding(t Type, document []byte, err error) Finding {
 			if other == Identity {
 				article = "an "
 			}
-			f.Fix = "if " + article + other.String() + " is meant, say --type " + typeFlags[other] + ": as such the document is in order"
+			f.Fix = "if " + article + other.String() + " is meant, say --type " + typeNames[other] + ": as such the document is in order"
 		}
 	}
 	return f
 }
 
-// typeFlags are the names of the types on the command line.
-var typeFlags = map[Type]string{
+// typeNames are the short names of the types on the command line.
+var typeNames = map[Type]string{
 	Identity: "identity", Trust: "trust", Resource: "resource", Boundary: "boundary",
 	Session: "session", ServiceControl: "scp", ResourceControl: "rcp",
 }
@@ -128,13 +128,16 @@ var typeFlags = map[Type]string{
 // ParseType is the type of a name as the command line has it: identity, trust,
 // resource, boundary, session, scp or rcp.
 func ParseType(name string) (t Type, ok bool) {
-	for t, flag := range typeFlags {
-		if flag == name {
+	for t, short := range typeNames {
+		if short == name {
 			return t, true
 		}
 	}
 	return Identity, false
 }
+
+// Short is the name of the type that [ParseType] reads.
+func (t Type) Short() string { return typeNames[t] }
 
 // GuessType is the type that a document most likely has: with a Principal a role
 // trust policy, if all it speaks of is assuming a role, and else a resource-based

@@ -53,17 +53,23 @@ func (l *linter) trustTagSession() {
 		}
 		for j := range s.principals {
 			g := &s.principals[j]
-			if !s.admitsPods(g) || slices.ContainsFunc(l.statements, func(t lintStatement) bool { return l.tags(&t, s, g) }) {
+			if !s.admitsPods(g) {
 				continue
 			}
 			_, who, _ := strings.Cut(g.source, ":")
-			what := who + " may assume the role, and may not tag the session: no statement allows it sts:TagSession"
-			if len(s.conditions) > 0 {
-				what += " under these conditions"
+			what, fix := who+" may assume the role, and may not tag the session: ", `write "Action": ["sts:AssumeRole", "sts:TagSession"]`
+			if deny := l.deniesTags(s, g); deny != nil {
+				what, fix = what+deny.called()+" denies sts:TagSession", "take sts:TagSession out of the Deny"
+			} else if !slices.ContainsFunc(l.statements, func(t lintStatement) bool { return l.tags(&t, s, g) }) {
+				what += "no statement allows it sts:TagSession"
+				if len(s.conditions) > 0 {
+					what += " under these conditions"
+				}
+			} else {
+				continue
 			}
 			l.add(s, s.element("Action").start, Error, what,
-				"pod identity tags each session with cluster, namespace, service account and pod; without sts:TagSession the whole call is refused",
-				`write "Action": ["sts:AssumeRole", "sts:TagSession"]`)
+				"pod identity tags each session with cluster, namespace, service account and pod; without sts:TagSession the whole call is refused", fix)
 			break
 		}
 	}
@@ -82,6 +88,17 @@ func (s *lintStatement) admitsPods(g *grantee) bool {
 		tag, ok := strings.CutPrefix(k.key.lower, "aws:requesttag/")
 		return ok && slices.Contains(podIdentityTags, tag)
 	})
+}
+
+// deniesTags is a statement that denies sts:TagSession to g whenever s applies.
+func (l *linter) deniesTags(s *lintStatement, g *grantee) *lintStatement {
+	for i := range l.statements {
+		t := &l.statements[i]
+		if t.deny && t.matchesAction("sts:TagSession") != t.notAction && principalsCover(t.statement, &statement{principals: []grantee{*g}}) && conditionsCover(t.statement, s.statement) {
+			return t
+		}
+	}
+	return nil
 }
 
 // tags reports whether t may allow sts:TagSession to g together with s.
