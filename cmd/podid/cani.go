@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +15,7 @@ import (
 // canIFlags are the flags of `podid can-i`.
 type canIFlags struct {
 	as, denied      string
+	user            string
 	keys            []string
 	resourceAccount string
 	policyFiles
@@ -85,13 +85,14 @@ cannot tell.`,
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.as, "as", "", "who asks: NAMESPACE/SERVICEACCOUNT, an ARN, an account, a service, anonymous")
-	flags.StringArrayVar(&f.keys, "key", nil, "condition key of the request, KEY=VALUE; twice for a key with two values")
-	flags.StringVar(&f.resourceAccount, "resource-account", "", "account of the resource, 12 digits (default: that in its ARN, or that of who asks)")
-	flags.StringVar(&f.denied, "denied", "", "AWS's error message, which fills in what is not given; - for standard input")
+	flags.StringVar(&f.as, "as", "", "`who` asks: NAMESPACE/SERVICEACCOUNT, an ARN, an account, a service, anonymous")
+	flags.StringArrayVar(&f.keys, "key", nil, "condition key of the request, `KEY=VALUE`; twice for a key with two values")
+	flags.StringVar(&f.resourceAccount, "resource-account", "", "`account` of the resource, 12 digits (default: that in its ARN, or that of who asks)")
+	flags.StringVar(&f.denied, "denied", "", "AWS's error `message`, which fills in what is not given; - for standard input")
 	f.policyFiles.flags(c)
+	flags.StringVar(&f.user, "user", "", "with files: `ARN` of the user behind a federated user")
 	f.podGuess.flags(c)
-	flags.StringVar(&f.world, "world", "", "file that says how to reach the local world")
+	flags.StringVar(&f.world, "world", "", "`file` that says how to reach the local world")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing: the exit code is the answer")
 	flags.BoolVarP(&f.all, "all-statements", "v", false, "list every statement, with why it does not apply")
 	f.out.flag(c)
@@ -152,9 +153,9 @@ func (f *canIFlags) question(c *cobra.Command, args []string) (q question, err e
 	if q.who, err = parseWho(f.as, q.action, q.resource); err != nil {
 		return q, err
 	}
-	q.account = cmp.Or(f.resourceAccount, part(q.resource, 4))
-	if q.account == "aws" { // AWS's own managed policies
-		q.account = ""
+	q.account = f.resourceAccount
+	if account := part(q.resource, 4); q.account == "" && twelve.MatchString(account) { // not "aws", nor a masked one
+		q.account = account
 	}
 	q.keys, err = keyFlags(f.keys)
 	return q, err

@@ -124,5 +124,5 @@ func fixMissing(args []string) string {
 	case action == "sts:assumerole":
 		return "podid can-i " + args[0] + " ROLE-ARN --as NAMESPACE/SERVICEACCOUNT --trust FILE"
 	}
-	return "give it beside --denied: podid can-i " + args[0] + " RESOURCE --as WHO"
+	return "give it beside --denied: podid can-i " + args[0] + " RESOURCE --as WHO; RESOURCE is * for an action that has none"
 }

@@ -20,13 +20,13 @@ type policyFiles struct {
 
 func (f *policyFiles) flags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringArrayVar(&f.identity, "identity", nil, "file of an identity-based policy of who asks; repeatable")
-	flags.StringArrayVar(&f.trust, "trust", nil, "file of the role's trust policy")
-	flags.StringArrayVar(&f.boundary, "boundary", nil, "file of the permissions boundary of who asks")
-	flags.StringArrayVar(&f.session, "session", nil, "file of a session policy; repeatable. A pod's session then has no tags, as in EKS")
-	flags.StringArrayVar(&f.resource, "resource-policy", nil, "file of the resource's policy; repeatable")
-	flags.StringArrayVar(&f.scp, "scp", nil, "files, separated by commas, of the service control policies of one level; repeat from the root to the account")
-	flags.StringArrayVar(&f.rcp, "rcp", nil, "file of a resource control policy; repeatable")
+	flags.StringArrayVar(&f.identity, "identity", nil, "`file` of an identity-based policy of who asks; repeatable")
+	flags.StringArrayVar(&f.trust, "trust", nil, "`file` of the role's trust policy")
+	flags.StringArrayVar(&f.boundary, "boundary", nil, "`file` of the permissions boundary of who asks")
+	flags.StringArrayVar(&f.session, "session", nil, "`file` of a session policy; repeatable. A pod's session then has no tags, as in EKS")
+	flags.StringArrayVar(&f.resource, "resource-policy", nil, "`file` of the resource's policy; repeatable")
+	flags.StringArrayVar(&f.scp, "scp", nil, "`files`, separated by commas, of the service control policies of one level; repeat from the root to the account")
+	flags.StringArrayVar(&f.rcp, "rcp", nil, "`file` of a resource control policy; repeatable")
 }
 
 func (f *policyFiles) any() bool {
@@ -115,21 +115,8 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case q.assumesRole() && d.trust == nil:
-		return nil, problem.New(problem.Usage, "the trust policy of %s is not given", q.resource).
-			Because("a role is assumed only by whom its trust policy allows").Fixed("give it: --trust FILE")
-	case d.trust != nil && !q.assumesRole() && !q.isPod():
-		return nil, problem.New(problem.Usage, "--trust has no say in %s by %s", q.action, q.as).
-			Because("a trust policy decides who may assume its role, and what the role may do is decided by its other policies").
-			Fixed("leave it out; to ask for the role, give sts:AssumeRole and the role's ARN")
-	case f.role != "" && q.Kind == policy.AssumedRole:
-		if err := f.ofSession(&q.who); err != nil {
-			return nil, err
-		}
-	case f.podGuess.given() != "" && !q.isPod():
-		return nil, problem.New(problem.Usage, "--%s goes with a pod", f.podGuess.given()).Because("").
-			Fixed("give --as NAMESPACE/SERVICEACCOUNT, or leave it out")
+	if err := f.fits(&q, d); err != nil {
+		return nil, err
 	}
 	if q.isPod() {
 		return f.decidePod(q, d)
@@ -143,6 +130,35 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 		r.Notes = append(r.Notes, untagged(q.ARN))
 	}
 	return r, nil
+}
+
+// fits completes who asks by the flags, and refuses flags that have no say.
+func (f *canIFlags) fits(q *question, d documents) error {
+	switch {
+	case q.assumesRole() && d.trust == nil:
+		return problem.New(problem.Usage, "the trust policy of %s is not given", q.resource).
+			Because("a role is assumed only by whom its trust policy allows").Fixed("give it: --trust FILE")
+	case d.trust != nil && !q.assumesRole() && !q.isPod():
+		return problem.New(problem.Usage, "--trust has no say in %s by %s", q.action, q.as).
+			Because("a trust policy decides who may assume its role, and what the role may do is decided by its other policies").
+			Fixed("leave it out; to ask for the role, give sts:AssumeRole and the role's ARN")
+	case f.role != "" && q.Kind == policy.AssumedRole:
+		return f.ofSession(&q.who)
+	case f.podGuess.given() != "" && !q.isPod():
+		return problem.New(problem.Usage, "--%s goes with a pod", f.podGuess.given()).Because("").
+			Fixed("give --as NAMESPACE/SERVICEACCOUNT, or leave it out")
+	}
+	if f.user == "" {
+		return nil
+	}
+	user, err := parsePrincipalARN(f.user)
+	if err != nil || q.Kind != policy.FederatedUser || user.Account != q.Account || user.Kind != policy.User && user.Kind != policy.Root {
+		return problem.New(problem.Usage, "--user %s is not the user behind %s", clip(f.user), q.as).
+			Because("it is the ARN of the user, or of the account's root, that a federated user is of").
+			Fixed("give it with --as arn:aws:sts::ACCOUNT:federated-user/NAME of the same account")
+	}
+	q.UserARN = f.user
+	return nil
 }
 
 // untagged says what a session is taken for whose tags nobody knows.
@@ -183,7 +199,7 @@ func assumedKeys(p policy.Principal, resource string, now time.Time) policy.Keys
 		"aws:SecureTransport": {"true"},
 		"aws:ViaAWSService":   {"false"},
 	}
-	if region := part(resource, 3); region != "" {
+	if region := part(resource, 3); region != "" && region != "*" {
 		keys["aws:RequestedRegion"] = []string{region}
 	}
 	if p.Kind == policy.AssumedRole || p.Kind == policy.FederatedUser {

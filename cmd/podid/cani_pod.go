@@ -22,9 +22,9 @@ type podGuess struct {
 
 func (g *podGuess) flags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&g.role, "role", "", "with files: ARN of the pod's role (default: a made-up one of the resource's account), or of the role of a session given by its ARN, which lacks the role's path")
-	flags.StringVar(&g.principal, "principal", "service", "with files: who assumes the pod's role, the service, or the ARN of podid-auth's user or role")
-	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: ARN of the pod's cluster (default: a made-up one)")
+	flags.StringVar(&g.role, "role", "", "with files: `ARN` of the pod's role (default: a made-up one of the resource's account), or of the role of a session given by its ARN, which lacks the role's path")
+	flags.StringVar(&g.principal, "principal", "service", "with files: who assumes the pod's role, the service, or the `ARN` of podid-auth's user or role")
+	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: `ARN` of the pod's cluster (default: a made-up one)")
 	flags.BoolVar(&g.noTags, "disable-session-tags", false, "with files: the pod's association disables session tags")
 	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"service"}, cobra.ShellCompDirectiveNoFileComp)))
 }

@@ -25,7 +25,7 @@ func (w who) isPod() bool { return w.serviceAccount != "" }
 const session = "podid-can-i"
 
 var (
-	arnForm = regexp.MustCompile(`^arn:(aws[a-z-]*):([a-z0-9-]+):([a-z0-9-]*):([0-9]{12}|aws|):(.+)$`)
+	arnForm = regexp.MustCompile(`^arn:(aws[a-z-]*):([a-z0-9-]+):([^:\s]*):([^:\s]*):(.+)$`)
 	twelve  = regexp.MustCompile(`^[0-9]{12}$`)
 	// Kubernetes' names; a namespace is a DNS label, a service account a subdomain.
 	podForm    = regexp.MustCompile(`^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)$`)

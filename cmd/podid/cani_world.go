@@ -15,7 +15,11 @@ import (
 
 // ask asks the running local world.
 func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
-	if flag := f.podGuess.given(); flag != "" {
+	flag := f.podGuess.given()
+	if f.user != "" {
+		flag = "user"
+	}
+	if flag != "" {
 		return nil, problem.New(problem.Usage, "--%s goes with policy files", flag).
 			Because("the local world knows the pod's role, its principal and its cluster").
 			Fixed("leave it out, or give the policies: --identity FILE, --trust FILE")
@@ -48,6 +52,9 @@ func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
 		r.Report = answer.Decision.Plain()
 		if answer.Pod == nil && q.Kind == policy.AssumedRole {
 			r.Notes = append(r.Notes, untagged(q.ARN))
+		}
+		if p := answer.Pod; p != nil && q.assumesRole() && (q.resource == p.Role || q.resource == p.TargetRole) {
+			r.Notes = append(r.Notes, "the question is whether the pod's session may assume its own role; podid has just assumed it for the pod")
 		}
 		return r, nil
 	}

@@ -43,10 +43,10 @@ func (w *World) assumer(ctx context.Context) (*roles.Assumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make broker: %w", err)
 	}
-	a.Principal = roles.Principal{ARN: "arn:aws:iam::" + w.Cluster.Account + ":user/" + brokerUser}
+	a.Principal = roles.Principal{ARN: "arn:" + podid.Partition(w.Cluster.Region) + ":iam::" + w.Cluster.Account + ":user/" + brokerUser}
 	a.AWS = w.aws(key)
 	if w.config.Principal == BrokerRole {
-		role := "arn:aws:iam::" + w.Cluster.Account + ":role/" + brokerRole
+		role := "arn:" + podid.Partition(w.Cluster.Region) + ":iam::" + w.Cluster.Account + ":role/" + brokerRole
 		if err := w.makeBrokerRole(ctx, a.Principal.ARN); err != nil {
 			return nil, fmt.Errorf("make broker role: %w", err)
 		}
