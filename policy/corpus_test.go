@@ -62,6 +62,10 @@ var principals = map[string]policy.Principal{
 		Kind: policy.FederatedUser, Account: account, ARN: "arn:aws:sts::111122223333:federated-user/bob",
 		UserARN: "arn:aws:iam::111122223333:root", CanonicalID: canonicalID,
 	},
+	"service-linked role": {
+		Kind: policy.AssumedRole, Account: account, ARN: "arn:aws:sts::111122223333:assumed-role/AWSServiceRoleForAmazonEKS/s1",
+		RoleARN: "arn:aws:iam::111122223333:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS",
+	},
 	"service":   {Kind: policy.Service, ARN: "pods.eks.amazonaws.com"},
 	"federated": {Kind: policy.Federated, ARN: "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
 	"saml":      {Kind: policy.Federated, ARN: "arn:aws:iam::111122223333:saml-provider/corp"},

@@ -1,6 +1,9 @@
 package policy
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // clause is a part of a statement, in the order in which they are tried.
 type clause int
@@ -122,6 +125,23 @@ func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 	}
 }
 
+// organization is the organization's policies that apply to the request: none to
+// service-linked roles, and no resource control policies to their trust policies
+// and to kms:RetireGrant
+// (https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html#not-restricted-by-scp,
+// https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html#actions-not-restricted-by-rcps).
+func (r *Request) organization(set *Set) (scp [][]*Policy, rcp []*Policy) {
+	const serviceLinked = ":role/aws-service-role/"
+	switch {
+	case set.ServiceControl == nil && set.ResourceControl == nil:
+	case r.Principal.Kind == AssumedRole && strings.Contains(r.Principal.RoleARN, serviceLinked):
+		return nil, nil
+	case strings.Contains(r.Resource, serviceLinked) || globFold("kms:retiregrant", r.Action):
+		return set.ServiceControl, nil
+	}
+	return set.ServiceControl, set.ResourceControl
+}
+
 // Evaluate decides. It has no error: what it does not know denies, with a
 // reason that names it.
 //
@@ -142,6 +162,7 @@ func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_getfederationtoken.html).
 func Evaluate(req Request, set Set) Decision {
 	d := Decision{req: req, set: set}
+	d.set.ServiceControl, d.set.ResourceControl = req.organization(&set)
 	f := &d.findings
 	c := context{req: &d.req, bounded: set.Boundary != nil}
 	levels := 0 // of service control policies that allow, without a gap from the root

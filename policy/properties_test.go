@@ -146,7 +146,7 @@ type organization struct {
 // genQuestion draws a request and the documents that apply to it.
 func genQuestion(d draw) (policy.Request, organization) {
 	req := policy.Request{
-		Principal:       principals[pick(d, []string{"user", "session", "session", "service", "root", "anonymous", "federated", "federated user", "federated root"}, "principal")],
+		Principal:       principals[pick(d, []string{"user", "session", "session", "service", "root", "anonymous", "federated", "federated user", "federated root", "service-linked role"}, "principal")],
 		Action:          pick(d, actions, "action"),
 		Resource:        pick(d, resources, "resource"),
 		ResourceAccount: pick(d, []string{"", account, "444455556666"}, "account"),
