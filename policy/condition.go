@@ -75,7 +75,7 @@ func (k *condition) holdsFor(c *context, s string) (ok bool, missing string) {
 	for i := range k.values {
 		ok, valid, m := k.match(c, &k.values[i], s)
 		switch {
-		case !valid:
+		case !valid && k.negated:
 			return false, ""
 		case ok:
 			return !k.negated, ""
