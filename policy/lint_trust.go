@@ -149,6 +149,9 @@ func (s *lintStatement) open() bool {
 
 // wildcardPrincipal finds Allow statements for everyone.
 func (l *linter) wildcardPrincipal() {
+	if !l.grants() {
+		return
+	}
 	for i := range l.statements {
 		s := &l.statements[i]
 		if s.deny || s.notPrincipal || !s.open() || l.policy.Type == Trust && !s.assumes() || !slices.ContainsFunc(s.principals, func(g grantee) bool { return g.kind == everyone }) {
