@@ -238,5 +238,22 @@ func TestRequestKeysThatFollowFromTheCallerNeedNotBeGiven(t *testing.T) {
 		{`{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::111122223333:user/alice"}}`, nil, true},
 		{`{"Bool":{"aws:PrincipalIsAWSService":"false"}}`, nil, true},
 		{`{"StringEquals":{"aws:username":"alice"}}`, policy.Keys{"aws:username": {"bob"}}, false},
+		{`{"Bool":{"aws:ViaAWSService":"false"}}`, nil, true},
+		{`{"Bool":{"aws:ViaAWSService":"false"}}`, policy.Keys{"AWS:calledvia": {"athena.amazonaws.com"}}, false},
+		{`{"StringEquals":{"aws:CalledViaLast":"b.amazonaws.com"}}`, policy.Keys{"aws:CalledVia": {"a.amazonaws.com", "b.amazonaws.com"}}, true},
+	})
+}
+
+// Without this a condition on the keys of tags, which holds for a request
+// without tags, would admit any.
+func TestTagKeysFollowFromTheTags(t *testing.T) {
+	tags := policy.Keys{"aws:requesttag/team": {"blue"}, "AWS:RequestTag/env": {"prod"}, "aws:RequestTag/": {"x"}, "aws:RequestTag/none": {}}
+	try(t, []corner{
+		{`{"ForAllValues:StringEquals":{"aws:TagKeys":["team","env"]}}`, tags, true},
+		{`{"ForAllValues:StringEquals":{"aws:TagKeys":"team"}}`, tags, false},
+		{`{"ForAnyValue:StringEquals":{"aws:TagKeys":"env"}}`, tags, true},
+		{`{"Null":{"aws:TagKeys":"true"}}`, tags, false},
+		{`{"Null":{"aws:TagKeys":"true"}}`, policy.Keys{"aws:RequestTag/none": {}}, true},
+		{`{"ForAllValues:StringEquals":{"aws:TagKeys":"team"}}`, policy.Keys{"aws:RequestTag/env": {"prod"}, "aws:TagKeys": {"team"}}, true},
 	})
 }

@@ -115,6 +115,9 @@ func compileOperand(o operator, s string, variables bool) (v operand, problem, e
 	switch o.kind {
 	case stringEquals, stringEqualsIgnoreCase, stringLike, arn:
 		v.template, problem = compileTemplate(s, o.kind == stringLike || o.kind == arn, variables)
+		if o.kind == stringEqualsIgnoreCase {
+			v.pattern = strings.ToLower(v.pattern)
+		}
 		return v, problem, "a string, or variables of the form ${key} or ${key, 'default'}"
 	case numeric:
 		v.number, ok = parseNumber(s)
@@ -155,7 +158,10 @@ func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, miss
 		return missing == "" && want == s, true, missing
 	case stringEqualsIgnoreCase:
 		want, missing := v.expand(c)
-		want, s = strings.ToLower(want), strings.ToLower(s) // AWS does not fold: ſ is not s
+		if v.parts != nil {
+			want = strings.ToLower(want)
+		}
+		s = strings.ToLower(s) // AWS does not fold: ſ is not s
 		return missing == "" && want == s, true, missing
 	case stringLike:
 		ok, missing := v.match(c, s)

@@ -118,9 +118,10 @@ type Request struct {
 }
 
 // Set is every policy that applies to a request. Boundary, Session and
-// ServiceControl are absent when nil; a non-nil empty one allows nothing.
+// ServiceControl are absent when nil; a non-nil empty one allows nothing. (A
+// FederatedUser without Session has only what a resource policy gives the session.)
 type Set struct {
-	Identity []*Policy
+	Identity []*Policy // of a FederatedUser those of its user
 	Resource []*Policy // resource policies, or the trust policy
 	Boundary []*Policy
 	Session  []*Policy
