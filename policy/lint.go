@@ -59,9 +59,9 @@ func Lint(t Type, name string, document []byte) []Finding {
 	return l.findings
 }
 
-// maxLintWork bounds the comparisons of patterns; what is not compared is not
-// called covered. A document of [MaxDocument] bytes of short values needs it, no
-// policy that AWS takes does.
+// maxLintWork bounds the steps of comparing patterns and statements; what is not
+// compared is not called covered. A hostile document of [MaxDocument] bytes meets
+// it; one of the size that AWS takes needs about a tenth.
 const maxLintWork = 50_000_000
 
 // lintRules are the rules beside syntax.
@@ -200,7 +200,7 @@ type linter struct {
 	statements []lintStatement
 	findings   []Finding
 	rule       string // that is being checked
-	work       int    // comparisons left
+	work       int    // steps left
 }
 
 // lintStatement is a statement with its place in the document.

@@ -31,12 +31,16 @@ func (p pattern) universal() bool { return len(p) == 1 && p[0] == unitStar }
 
 // covers reports whether p surely matches all that q matches. It matches p
 // against q as against a text in which a ? is one unit that nothing but wildcards
-// equal, and a * is such a thing that only a * matches.
-func (p pattern) covers(q pattern) bool {
+// equal, and a * is such a thing that only a * matches. Without work left the
+// answer is no.
+func (p pattern) covers(q pattern, work *int) bool {
 	i, j := 0, 0
 	back, mark := -1, 0
 	for j < len(q) {
+		*work--
 		switch {
+		case *work < 0:
+			return false
 		case i < len(p) && p[i] == unitStar:
 			back, mark = i, j
 			i++
@@ -57,8 +61,17 @@ func (p pattern) covers(q pattern) bool {
 	return i == len(p)
 }
 
-// disjoint reports whether no text matches both. It is exact.
-func (p pattern) disjoint(q pattern) bool {
+// disjoint reports whether no text matches both. It is exact; without work left
+// the answer is no.
+func (p pattern) disjoint(q pattern, work *int) bool {
+	for i := 0; i < min(len(p), len(q)) && p[i] != unitStar && q[i] != unitStar; i++ {
+		if *work--; p[i] != q[i] && p[i] != unitAny && q[i] != unitAny {
+			return *work >= 0 // as most are: at the name of the service
+		}
+	}
+	if *work -= (len(p) + 1) * (len(q) + 1); *work < 0 {
+		return false
+	}
 	// now[j]: some text matches the part of p read so far and q[:j].
 	now, next := make([]bool, len(q)+1), make([]bool, len(q)+1)
 	now[0] = true
@@ -140,14 +153,8 @@ func (s patternSet) universal() bool {
 	return s.every || !s.not && slices.ContainsFunc(s.items, func(i setItem) bool { return !i.variables && i.pattern.universal() })
 }
 
-// spend reports whether there is work left for comparing two patterns.
-func (l *linter) spend(p, q pattern) bool {
-	l.work -= (len(p) + 1) * (len(q) + 1)
-	return l.work > 0
-}
-
 func (l *linter) itemCovers(a, b setItem) bool {
-	return a.source == b.source || !a.variables && l.spend(a.pattern, b.pattern) && a.pattern.covers(b.pattern)
+	return a.source == b.source || !a.variables && a.pattern.covers(b.pattern, &l.work)
 }
 
 // listCovers reports whether each pattern of b is covered by one of a.
@@ -171,7 +178,7 @@ func (l *linter) setCovers(a, b patternSet) bool {
 	case a.not:
 		for _, in := range b.items {
 			for _, out := range a.items {
-				if !l.spend(in.pattern, out.pattern) || !in.pattern.disjoint(out.pattern) {
+				if !in.pattern.disjoint(out.pattern, &l.work) {
 					return false
 				}
 			}

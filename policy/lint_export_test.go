@@ -12,12 +12,14 @@ func LintRules() []string {
 // Covers reports whether pattern a is held to match all that b matches, and
 // Disjoint whether they are held to match nothing in common.
 func Covers(a, b string) bool {
-	return newPattern(wildcards.Replace(a)).covers(newPattern(wildcards.Replace(b)))
+	work := maxLintWork
+	return newPattern(wildcards.Replace(a)).covers(newPattern(wildcards.Replace(b)), &work)
 }
 
 // Disjoint: see Covers.
 func Disjoint(a, b string) bool {
-	return newPattern(wildcards.Replace(a)).disjoint(newPattern(wildcards.Replace(b)))
+	work := maxLintWork
+	return newPattern(wildcards.Replace(a)).disjoint(newPattern(wildcards.Replace(b)), &work)
 }
 
 // Glob reports whether the pattern, as written, matches s.
