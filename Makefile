@@ -32,6 +32,11 @@ KILLS ?= 100
 interop: ## Other people's clients (skips by name what is missing), and a killed world, KILLS times
 	@$(GO) test -v -count=1 ./test/interop -kills $(KILLS)
 
+SEED ?= 0
+CASES ?= 40000
+oracle: ## Compare package policy with an independent IAM simulator (Node.js), CASES generated cases of a random SEED
+	@$(GO) test -v -count=1 -timeout 30m ./test/oracle -cases $(CASES) -seed $(SEED)
+
 lint: ## go vet and golangci-lint
 	@$(GO) vet ./...
 	@$(GO) run $(LINT) run ./...
@@ -56,4 +61,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop lint generate verify bench fuzz clean
+.PHONY: help build demo test interop oracle lint generate verify bench fuzz clean
