@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,9 +127,7 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 	}
 	assumed := assumedKeys(q.Principal, q.resource, time.Now())
 	r := q.evaluate(d.Set, assumed)
-	if q.Kind == policy.AssumedRole && r.Decision != policy.Allowed {
-		r.Notes = append(r.Notes, untagged(q.ARN))
-	}
+	r.noteTags(&q)
 	return r, nil
 }
 
@@ -161,13 +160,20 @@ func (f *canIFlags) fits(q *question, d documents) error {
 	return nil
 }
 
-// untagged says what a session is taken for whose tags nobody knows.
-func untagged(arn string) string {
+// noteTags says what a session is taken for whose tags nobody knows, where a tag
+// may decide.
+func (r *canIReply) noteTags(q *question) {
+	tag := func(s policy.Reason) bool {
+		return !s.Applied && strings.Contains(strings.ToLower(s.Key+" "+s.Variable), "aws:principaltag/")
+	}
+	if q.Kind != policy.AssumedRole || !slices.ContainsFunc(r.Statements, tag) {
+		return
+	}
 	note := "the session is taken for one without tags; --key aws:PrincipalTag/KEY=VALUE gives it one"
-	if strings.Contains(arn, "/eks-") {
+	if strings.Contains(q.ARN, "/eks-") {
 		note += ", and --as NAMESPACE/SERVICEACCOUNT those of a pod"
 	}
-	return note
+	r.Notes = append(r.Notes, note)
 }
 
 // evaluate asks the policies, with the keys that were given over the assumed.

@@ -212,6 +212,9 @@ func (s *podSession) trusted(q question, d documents) *canIReply {
 	}
 	r := q.evaluateAll(actions, set, keys)
 	r.Notes = append(r.Notes, notes...)
+	if r.Decision == policy.ImplicitDeny {
+		r.Notes = append(r.Notes, "podid trust-policy prints the whole statement that pod identity needs, and with --merge FILE puts it into a trust policy")
+	}
 	return r
 }
 

@@ -50,8 +50,8 @@ func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
 	}
 	if answer.Decision != nil {
 		r.Report = answer.Decision.Plain()
-		if answer.Pod == nil && q.Kind == policy.AssumedRole {
-			r.Notes = append(r.Notes, untagged(q.ARN))
+		if answer.Pod == nil {
+			r.noteTags(&q)
 		}
 		if p := answer.Pod; p != nil && q.assumesRole() && (q.resource == p.Role || q.resource == p.TargetRole) {
 			r.Notes = append(r.Notes, "the question is whether the pod's session may assume its own role; podid has just assumed it for the pod")

@@ -169,6 +169,15 @@ func TestAnAnswerCrossesTheControlAPIWhole(t *testing.T) {
 	}
 }
 
+func TestABrokerIsOfTheRegionsPartition(t *testing.T) {
+	for _, principal := range []sandbox.Principal{sandbox.BrokerUser, sandbox.BrokerRole} {
+		w := start(t, sandbox.Config{Principal: principal, Region: "cn-north-1"})
+		if got := w.Principal(); !strings.HasPrefix(got, "arn:aws-cn:iam::") {
+			t.Errorf("the %s is %s", principal, got)
+		}
+	}
+}
+
 func decide(t *testing.T, w *sandbox.World, action, resource string) sandbox.Answer {
 	t.Helper()
 	a, err := w.Connection().Decide(t.Context(), sandbox.Question{Namespace: "shop", ServiceAccount: "cart", Action: action, Resource: resource})

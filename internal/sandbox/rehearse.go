@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/localaws"
@@ -13,6 +14,7 @@ import (
 // rehearsed assumes roles as w.Roles does, and leaves no trace in IAM.
 func (w *World) rehearsed() *roles.Assumer {
 	a := &roles.Assumer{Cluster: w.Roles.Cluster, Principal: w.Roles.Principal, AWS: w.Roles.AWS, Duration: w.Roles.Duration, Trust: w.Roles.Trust}
+	a.Timeout = 4 * time.Second // whoever asks waits five, and no SDK waits behind
 	a.AWS.HTTPClient = &http.Client{Transport: inProcess{w.AWS}}
 	if _, reads := a.Trust.(roles.IAM); reads {
 		a.Trust = roles.IAM{AWS: a.AWS}
