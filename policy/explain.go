@@ -11,154 +11,361 @@ import (
 // Explain is the decision in words: the answer, the statement that decides with
 // its place, and for a denial what was asked, what was found, and the smallest
 // change that would allow the request.
-func (d Decision) Explain() string {
+func (d Decision) Explain() string { return d.explain(d.Changes()) }
+
+// Fix is the smallest change that would allow the request, as a clause in the
+// imperative; empty if it is allowed. It is the text of [Decision.Changes].
+func (d Decision) Fix() string {
+	changes := d.Changes()
+	texts := make([]string, len(changes))
+	for i := range changes {
+		texts[i] = changes[i].sentence()
+	}
+	return strings.Join(texts, "; and ")
+}
+
+// sentence is the change with what would do instead.
+func (ch *Change) sentence() string {
+	if ch.Instead == nil {
+		return ch.Text
+	}
+	return ch.Text + ", or " + ch.Instead.Text
+}
+
+func (d *Decision) explain(changes []Change) string {
 	var b strings.Builder
 	answer, verb := "Yes", "may"
 	if !d.Allowed {
 		answer, verb = "No", "may not"
 	}
-	fmt.Fprintf(&b, "%s. %s %s %s", answer, d.req.Principal, verb, d.req.Action)
+	fmt.Fprintf(&b, "%s. %s %s %s", answer, d.req.Principal.name(), verb, d.req.Action)
 	if d.req.Resource != "" {
 		fmt.Fprintf(&b, " on %s", d.req.Resource)
 	}
 	b.WriteString(".\n")
-	switch {
-	case d.Explicit:
-		d.explainDeny(&b)
-	case d.Allowed:
+	if d.Allowed {
 		d.explainAllow(&b)
-	default:
-		d.explainLacks(&b)
+		return strings.TrimRight(b.String(), "\n")
+	}
+	d.explainDeny(&b)
+	for _, l := range d.missing() {
+		d.explainLack(&b, l)
+	}
+	if len(changes) == 1 {
+		fmt.Fprintf(&b, "To allow it: %s.\n", changes[0].sentence())
+		return strings.TrimRight(b.String(), "\n")
+	}
+	b.WriteString("To allow it:\n")
+	for i := range changes {
+		fmt.Fprintf(&b, "%d. %s.\n", i+1, capital(changes[i].sentence()))
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
 
-func (d *Decision) explainDeny(b *strings.Builder) {
-	for _, r := range d.Reasons() {
-		if r.Applied && r.Effect == "Deny" {
-			fmt.Fprintf(b, "%s denies it explicitly, and a Deny beats every Allow.\n", capital(r.Statement()))
-		}
+// name is how an explanation calls the caller.
+func (p *Principal) name() string {
+	if p.Kind == Anonymous {
+		return "An anonymous caller"
 	}
-	fmt.Fprintf(b, "To allow it: %s.\n", d.Fix())
+	return cmp.Or(p.ARN, "The caller")
 }
 
-// Fix is the smallest change to the policies that would allow the request, as a
-// clause in the imperative; empty if it is allowed.
-func (d Decision) Fix() string {
-	var changes []string
-	if d.Explicit {
-		for _, r := range d.Reasons() {
-			if r.Applied && r.Effect == "Deny" {
-				changes = append(changes, d.lift(r))
-			}
-		}
-	}
-	for _, t := range d.Missing() {
-		changes = append(changes, d.change(t, d.nearest(t)))
-	}
-	return strings.Join(changes, "; and ")
-}
-
-// lift is the smallest change that ends a Deny.
-func (d *Decision) lift(r Reason) string {
-	switch {
-	case !awsManaged(r.Policy):
-		return "remove " + r.short() + ", or narrow it so that it no longer covers this request"
-	case r.Type == Boundary:
-		return "use " + ofYourOwn(r.Type, r.Policy)
-	case r.Type == Session:
-		return "leave " + r.Policy + " out of the session's policies"
-	}
-	return "detach " + r.Policy + " from " + cmp.Or(d.req.Principal.identityARN(), "the caller")
-}
-
-// change is the smallest change to policies of type t: to the nearest statement,
-// or a statement of its own.
-func (d *Decision) change(t Type, near []Reason) string {
-	if near == nil || awsManaged(near[0].Policy) {
-		return "add a statement such as " + d.allow(t) + " to " + d.where(t)
-	}
-	changes := make([]string, len(near))
-	for i, r := range near {
-		changes[i] = r.Remedy(&d.req)
-	}
-	return strings.Join(changes, ", and ")
-}
-
+// explainAllow names what grants, then the limits that let it pass.
 func (d *Decision) explainAllow(b *strings.Builder) {
-	if d.req.Principal.Kind == Root && !d.findings.allowed[Identity] && d.findings.granted != namedDirectly {
-		b.WriteString("The root user of an account may do everything in it.\n")
-	}
-	for _, r := range d.Reasons() {
-		if r.Applied && r.Effect == "Allow" {
+	p := &d.req.Principal
+	granted, limits := 0, 0
+	for _, r := range d.marked() {
+		switch {
+		case !r.Decides:
+		case r.Type.limits():
+			limits++
+		default:
+			granted++
 			fmt.Fprintf(b, "%s allows it.\n", capital(r.Statement()))
 		}
 	}
+	switch {
+	case granted > 0:
+	case p.Kind == Root:
+		b.WriteString("The root user of an account may do everything in it.\n")
+	case p.federatedRoot():
+		b.WriteString("Behind the session is the root user of the account, who may do everything in it.\n")
+	}
+	if limits == 0 {
+		return
+	}
+	var names []string
+	for _, r := range d.marked() {
+		if r.Decides && r.Type.limits() {
+			names = append(names, r.Statement())
+		}
+	}
+	fmt.Fprintf(b, "%s let%s it pass.\n", capital(listed(names)), plural(len(names)))
 }
 
-func (d *Decision) explainLacks(b *strings.Builder) {
-	for _, t := range d.Missing() {
-		near := d.nearest(t)
-		fmt.Fprintf(b, "No %s allows it%s.\n", t, d.role(t))
-		if near != nil {
-			mismatches := make([]string, len(near))
-			for i, r := range near {
-				mismatches[i] = r.Mismatch()
+// limits reports whether policies of the type only limit what others grant.
+func (t Type) limits() bool {
+	return t == Boundary || t == Session || t == ServiceControl || t == ResourceControl
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return "s"
+	}
+	return ""
+}
+
+// listed joins names for people.
+func listed(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// explainDeny names every Deny that applies, with what makes it apply.
+func (d *Decision) explainDeny(b *strings.Builder) {
+	c := d.context()
+	first := true
+	for _, a := range d.attached() {
+		for i := range a.statements {
+			s := &a.statements[i]
+			if !s.deny || s.try(&c).failed != applied {
+				continue
 			}
-			fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
+			m := miss{Reason: s.reason(&c, a.Policy, verdict{}), at: a, statement: s}
+			m.Level = a.level
+			fmt.Fprintf(b, "%s%s denies it explicitly%s", capital(m.Statement()), d.on(a), m.since(&c))
+			if first {
+				b.WriteString(", and a Deny beats every Allow")
+			}
+			b.WriteString(".\n")
+			first = false
 		}
-		fmt.Fprintf(b, "To allow it: %s.\n", d.change(t, near))
 	}
 }
 
-// role says why the type counts, where that is not plain.
-func (d *Decision) role(t Type) string {
-	sameAccount := d.req.ResourceAccount == "" || d.req.ResourceAccount == d.req.Principal.Account
+// on says where a policy of an organization is attached.
+func (d *Decision) on(a attached) string {
+	if a.as != ServiceControl || len(d.set.ServiceControl) < 2 {
+		return ""
+	}
+	return " (at " + d.level(a.level) + ")"
+}
+
+// level is what people call a level of the organization.
+func (d *Decision) level(n int) string {
 	switch {
-	case t == Boundary || t == Session || t == ServiceControl || t == ResourceControl:
+	case n == 1 && len(d.set.ServiceControl) < 2:
+		return "the organization"
+	case n == 1:
+		return "the organization's root"
+	case n == len(d.set.ServiceControl):
+		return "the account (level " + fmt.Sprint(n) + ")"
+	}
+	return fmt.Sprintf("the organizational unit of level %d of %d", n, len(d.set.ServiceControl))
+}
+
+// since is what makes a Deny apply, where it is not for everything.
+func (m *miss) since(c *context) string {
+	s := m.statement
+	var causes []string
+	if s.notPrincipal {
+		causes = append(causes, "its NotPrincipal "+notExempt(c))
+	}
+	if s.notAction {
+		causes = append(causes, "its NotAction does not list the action")
+	}
+	if s.notResource {
+		causes = append(causes, "its NotResource does not list the resource")
+	}
+	for i := range s.conditions {
+		one := m.with(c, &s.conditions[i])
+		has := "the request has " + quoted(one.Found, "and")
+		if one.Found == nil {
+			has = "the request does not have that key"
+		}
+		causes = append(causes, fmt.Sprintf("its condition %s %s on %s holds: %s", one.Operator, quoted(one.Wanted, "or"), one.Key, has))
+	}
+	if causes == nil {
+		return ""
+	}
+	return ", since " + strings.Join(causes, ", and ")
+}
+
+// notExempt says why NotPrincipal does not exempt the caller.
+func notExempt(c *context) string {
+	switch p := &c.req.Principal; {
+	case c.bounded && p.inIAM() && p.Kind != Root:
+		return "never exempts who has a permissions boundary"
+	case p.Kind == AssumedRole:
+		return "does not list all three: account, role and session"
+	case p.Kind == FederatedUser:
+		return "does not list all three: account, user and session"
+	case p.Kind == User:
+		return "does not list both account and user"
+	}
+	return "does not list the caller"
+}
+
+// explainLack says which type of policy does not allow, what it is for, and what
+// came nearest.
+func (d *Decision) explainLack(b *strings.Builder, l lack) {
+	var says string
+	switch {
+	case l.Type == Trust:
+		says = "the role trust policy does not allow it"
+	case l.Type == ServiceControl && len(d.set.ServiceControl) > 1:
+		says = "no " + l.String() + " at " + d.level(l.level) + " allows it"
+	default:
+		says = "no " + l.String() + " allows it"
+	}
+	if d.Explicit {
+		says = "besides, " + says
+	}
+	fmt.Fprintf(b, "%s%s.\n", capital(says), cmp.Or(d.none(l), d.role(l)))
+	near := d.nearest(l)
+	if near == nil {
+		return
+	}
+	c := d.context()
+	mismatches := make([]string, len(near))
+	for i := range near {
+		mismatches[i] = near[i].mismatch(&c)
+	}
+	fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
+}
+
+// none says that there is no policy that could allow.
+func (d *Decision) none(l lack) string {
+	name := ""
+	for _, a := range d.attached() {
+		switch {
+		case !l.of(a):
+		case len(a.statements) > 0:
+			return ""
+		default:
+			name = named(l.Type, a.Name)
+		}
+	}
+	switch {
+	case name != "":
+		return ": " + name + " has no statement"
+	case l.Type == Identity:
+		return ": " + d.holder() + " has no policy at all" + d.role(l)
+	case l.Type == Session && d.req.Principal.Kind == FederatedUser && d.set.Session == nil:
+		return ": the session was made without one, and so has no permission of its user"
+	}
+	return ": there is none at all"
+}
+
+// holder is whose the identity policies are.
+func (d *Decision) holder() string {
+	p := &d.req.Principal
+	return cmp.Or(p.behind(), p.UserARN, p.ARN, "the caller")
+}
+
+// role says why the type counts, where that is not plain.
+func (d *Decision) role(l lack) string {
+	p := &d.req.Principal
+	across := p.inIAM() && d.req.resourceAccount() != p.Account
+	switch {
+	case l.Type == ServiceControl && len(d.set.ServiceControl) > 1:
+		return ", and every level must"
+	case l.limits():
 		return ", and it limits what the others grant"
-	case t == Identity && d.findings.trust && d.findings.granted == namedAccount && sameAccount:
+	case l.Type == Identity && d.findings.trust && d.findings.granted == namedAccount && !across:
 		return "; the trust policy names the account only, so that the caller's own policies must allow it as well"
-	case d.req.Principal.inIAM() && !sameAccount:
-		return "; the resource is in account " + d.req.ResourceAccount + ", and across accounts both sides must allow"
-	case t == Trust:
-		return "; a role is assumed only by whom its trust policy allows"
+	case across:
+		return fmt.Sprintf("; account %s owns the resource, and both accounts must allow", d.req.ResourceAccount)
 	}
 	return ""
 }
 
 // nearest is what the Allow statement of type t that came nearest to applying
 // misses; nil if none came near: then a statement of its own is the smaller change.
-func (d *Decision) nearest(t Type) (best []Reason) {
-	const near = 2
-	c := context{req: &d.req, bounded: d.set.Boundary != nil}
-	d.set.each(&d.req.Principal, func(p *Policy, of Type, _ int) {
-		if of == Resource {
-			of = p.Type
+func (d *Decision) nearest(l lack) (best []miss) {
+	c := d.context()
+	for _, a := range d.attached() {
+		if !l.of(a) || a.Name == added {
+			continue
 		}
-		if of != t {
-			return
-		}
-		for i := range p.statements {
-			s := &p.statements[i]
+		for i := range a.statements {
+			s := &a.statements[i]
 			if s.deny {
 				continue
 			}
-			misses := s.misses(&c, p)
-			if len(misses) > near || slices.ContainsFunc(misses, Reason.foreign) {
-				continue
-			}
-			if best == nil || len(misses) < len(best) || len(misses) == len(best) && later(misses[0], best[0]) {
+			if misses := s.misses(&c, a); isNear(misses) && nearer(misses, best) {
 				best = misses
 			}
 		}
-	})
+	}
 	return best
 }
 
+// isNear reports whether so few clauses fail that the statement may be meant:
+// two, and one of them a condition.
+func isNear(misses []miss) bool {
+	conditions := 0
+	for i := range misses {
+		if misses[i].foreign() || strings.HasPrefix(misses[i].Clause, "Not") && len(misses) > 1 {
+			return false
+		}
+		if misses[i].condition != nil {
+			conditions++
+		}
+	}
+	return len(misses) > 0 && len(misses) <= 2 && len(misses)-conditions <= 1
+}
+
+// nearer reports whether a comes nearer than b: fewer clauses fail, a later one,
+// one that can be edited, one that is more alike.
+func nearer(a, b []miss) bool {
+	if b == nil || len(a) != len(b) {
+		return b == nil || len(a) < len(b)
+	}
+	order := []string{"Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+	return cmp.Or(
+		cmp.Compare(slices.Index(order, a[0].Clause), slices.Index(order, b[0].Clause)),
+		-compareBool(awsManaged(a[0].Policy), awsManaged(b[0].Policy)),
+		cmp.Compare(a[0].alike(), b[0].alike()),
+	) > 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// alike is how much of a resource was found in the statement.
+func (m *miss) alike() (most int) {
+	if m.Clause != "Resource" {
+		return 0
+	}
+	for _, w := range m.Wanted {
+		n := 0
+		for n < len(w) && n < len(m.Found[0]) && w[n] == m.Found[0][n] {
+			n++
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
 // misses are all clauses of a statement that fail, not only the first one.
-func (s *statement) misses(c *context, p *Policy) (misses []Reason) {
-	add := func(v verdict) { misses = append(misses, s.reason(c, p, v)) }
+func (s *statement) misses(c *context, a attached) (misses []miss) {
+	add := func(v verdict) *miss {
+		r := s.reason(c, a.Policy, v)
+		r.Level = a.level
+		misses = append(misses, miss{Reason: r, at: a, statement: s})
+		return &misses[len(misses)-1]
+	}
 	if s.names(c) == unnamed {
 		add(verdict{failed: principalClause})
 	}
@@ -172,81 +379,83 @@ func (s *statement) misses(c *context, p *Policy) (misses []Reason) {
 	}
 	for i := range s.conditions {
 		if ok, missing := s.conditions[i].holds(c); !ok {
-			add(verdict{failed: conditionClause, at: i, missing: missing})
+			add(verdict{failed: conditionClause, at: i, missing: missing}).condition = &s.conditions[i]
 		}
 	}
 	return misses
 }
 
-// foreign reports whether the clause that failed is about the actions of other services.
+// foreign reports whether the clause that failed is about other services.
 func (r Reason) foreign() bool {
-	if r.Clause != "Action" {
+	at := 0
+	switch r.Clause {
+	case "Action":
+	case "Resource":
+		at = 2
+	default:
 		return false
 	}
-	service, _, _ := strings.Cut(asciiLower(r.Found[0]), ":")
-	return !slices.ContainsFunc(r.Wanted, func(s string) bool { return strings.HasPrefix(asciiLower(s), service+":") })
-}
-
-// later reports whether a's clause is tried after b's.
-func later(a, b Reason) bool {
-	order := []string{"Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
-	return slices.Index(order, a.Clause) > slices.Index(order, b.Clause)
-}
-
-// where is the policy of type t that a statement may be added to: the one that
-// applies, or a description where there are several or none.
-func (d *Decision) where(t Type) string {
-	if t == Identity {
-		return "a policy of " + cmp.Or(d.req.Principal.identityARN(), "the caller")
+	service := func(s string) string {
+		parts := strings.SplitN(asciiLower(s), ":", at+2)
+		return parts[min(at, len(parts)-1)]
 	}
-	var names []string
-	d.set.each(&d.req.Principal, func(p *Policy, _ Type, _ int) {
-		if p.Type == t {
-			names = append(names, p.Name)
+	found := service(r.Found[0])
+	return !slices.ContainsFunc(r.Wanted, func(s string) bool { return service(s) == found })
+}
+
+// where is what a statement may be added to.
+func (d *Decision) where(l lack) string {
+	if l.Type == Identity {
+		return "a policy of " + d.holder()
+	}
+	var managed string
+	for _, a := range d.attached() {
+		switch {
+		case !l.of(a):
+		case awsManaged(a.Name):
+			managed = a.Name
+		default:
+			return named(l.Type, a.Name)
 		}
-	})
-	switch {
-	case len(names) != 1 || names[0] == "":
-		return "the " + t.String()
-	case awsManaged(names[0]):
-		return ofYourOwn(t, names[0])
-	case strings.Contains(names[0], t.String()) || t == Trust:
-		return names[0]
 	}
-	return "the " + t.String() + " " + names[0]
+	at := ""
+	if l.Type == ServiceControl && len(d.set.ServiceControl) > 1 {
+		at = ", attached to " + d.level(l.level)
+	}
+	if managed != "" || at != "" {
+		return ofYourOwn(l.Type, managed) + at
+	}
+	return "the " + l.Type.String()
+}
+
+// named is how people call the policy of this type and name.
+func named(t Type, name string) string {
+	switch {
+	case name == "":
+		return "the " + t.String()
+	case !t.limits() || strings.Contains(name, t.String()):
+		return name
+	}
+	return "the " + t.String() + " " + name
 }
 
 // awsManaged reports whether the policy of this name is AWS's own, which nobody
 // else can change.
 func awsManaged(name string) bool {
-	return strings.HasPrefix(name, "arn:") && strings.Contains(name, ":iam::aws:policy/")
+	return name == fullAWSAccess || strings.HasPrefix(name, "arn:") && strings.Contains(name, ":aws:policy/")
 }
 
+// fullAWSAccess is the service control policy that AWS attaches at every level
+// (https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps_strategies.html).
+const fullAWSAccess = "FullAWSAccess"
+
 // ofYourOwn is the policy of type t to use where AWS's own does not do. There is
-// one boundary, and any number of session policies.
+// one boundary, and any number of the others.
 func ofYourOwn(t Type, managed string) string {
-	if t == Boundary {
+	if t == Boundary && managed != "" {
 		return "a " + t.String() + " of your own, in place of " + managed
 	}
 	return "a " + t.String() + " of your own"
-}
-
-// allow is the statement that would do, in JSON.
-func (d *Decision) allow(t Type) string {
-	statement := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: cmp.Or(d.req.Resource, "*")}
-	switch t {
-	case Trust:
-		statement.Principal, statement.Resource = d.req.Principal.element(), ""
-	case Resource:
-		statement.Principal = d.req.Principal.element()
-	case ResourceControl:
-		statement.Principal = json.RawMessage(`"*"`)
-	}
-	text, err := marshal(statement, "", "")
-	if err != nil {
-		return "an Allow of " + d.req.Action
-	}
-	return string(text)
 }
 
 // element is the principal as a Principal element names it.
@@ -257,7 +466,7 @@ func (p *Principal) element() json.RawMessage {
 		v = map[string]string{"Service": p.ARN}
 	case Federated:
 		v = map[string]string{"Federated": p.ARN}
-	case Root, User, AssumedRole:
+	case Root, User, AssumedRole, FederatedUser:
 		v = map[string]string{"AWS": cmp.Or(p.identityARN(), p.ARN)}
 	}
 	text, _ := json.Marshal(v) // strings and maps of strings always marshal

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 )
@@ -10,7 +11,7 @@ type Report struct {
 	// Decision is one of the policy simulator's words
 	// (https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html).
 	Decision  string `json:"decision"`
-	Principal string `json:"principal"`
+	Principal string `json:"principal"` // its ARN, a service's name, or "anonymous"
 	Action    string `json:"action"`
 	Resource  string `json:"resource,omitempty"`
 	// Because is AWS's own clause for a denial: [Decision.Because].
@@ -22,6 +23,8 @@ type Report struct {
 	Statements []Reason `json:"statements"`
 	// Fix is the smallest change that would allow the request: [Decision.Fix].
 	Fix string `json:"fix,omitempty"`
+	// Changes is the same as data.
+	Changes []Change `json:"changes,omitempty"`
 	// Explanation is the decision in words: [Decision.Explain].
 	Explanation string `json:"explanation"`
 }
@@ -37,12 +40,13 @@ const (
 func (d Decision) Report() Report {
 	r := Report{
 		Decision:    Allowed,
-		Principal:   d.req.Principal.String(),
+		Principal:   cmp.Or(d.req.Principal.ARN, "anonymous"),
 		Action:      d.req.Action,
 		Resource:    d.req.Resource,
 		Because:     d.Because(d.req),
 		Statements:  d.marked(),
 		Fix:         d.Fix(),
+		Changes:     d.Changes(),
 		Explanation: d.Explain(),
 	}
 	switch {
@@ -62,24 +66,42 @@ func (d Decision) MarshalJSON() ([]byte, error) { return json.Marshal(d.Report()
 
 // marked are the Reasons with those that decide, or came nearest, marked.
 func (d *Decision) marked() []Reason {
-	reasons := append([]Reason{}, d.Reasons()...)
-	for i := range reasons {
-		r := &reasons[i]
-		r.Decides = r.Applied && (d.Explicit && r.Effect == "Deny" || d.Allowed && r.Effect == "Allow")
-	}
-	for _, t := range d.Missing() {
-		near := d.nearest(t)
-		if near == nil {
-			continue
+	c := d.context()
+	reasons := []Reason{}
+	for _, a := range d.attached() {
+		for i := range a.statements {
+			s := &a.statements[i]
+			v := s.try(&c)
+			r := s.reason(&c, a.Policy, v)
+			r.Level = a.level
+			r.Decides = r.Applied && (d.Explicit && s.deny || d.Allowed && d.lets(a, v))
+			reasons = append(reasons, r)
 		}
-		for i := range reasons {
-			r := &reasons[i]
-			if r.Policy == near[0].Policy && r.Type == near[0].Type && r.Index == near[0].Index {
-				r.Nearest = true
+	}
+	for _, l := range d.missing() {
+		if near := d.nearest(l); near != nil && !d.Explicit {
+			for i := range reasons {
+				r := &reasons[i]
+				r.Nearest = r.Nearest || r.Policy == near[0].Policy && r.Type == near[0].Type && r.Level == near[0].Level && r.Index == near[0].Index
 			}
 		}
 	}
 	return reasons
+}
+
+// lets reports whether an Allow that applied counts: resource control policies
+// only deny, and what names the account in its own resource policy grants nothing.
+func (d *Decision) lets(a attached, v verdict) bool {
+	sameAccount := d.req.resourceAccount() == d.req.Principal.Account
+	switch {
+	case a.as == ResourceControl:
+		return false
+	case a.as == Resource && sameAccount && v.names == namedAccount:
+		return d.req.Principal.Kind == Root
+	case a.as == Boundary || a.as == Session:
+		return !(sameAccount && d.findings.granted == namedDirectly)
+	}
+	return true
 }
 
 // MarshalJSON writes the reason with its statement's number counted from 1.

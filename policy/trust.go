@@ -72,7 +72,7 @@ func (p *Policy) explainTrust(req Request) TrustVerdict {
 		case conditionClause:
 			outcome = TrustCondition
 		}
-		open := len(s.misses(&c, p))
+		open := len(s.misses(&c, attached{Policy: p, as: Trust}))
 		nearer := outcome > best.Outcome || outcome == best.Outcome && (v.names > names || v.names == names && open < misses)
 		if best.Reason.Effect == "" || nearer {
 			best = TrustVerdict{Outcome: outcome, Reason: s.reason(&c, p, v)}

@@ -1,0 +1,440 @@
+package policy
+
+import (
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+)
+
+// conditionOptions are the ways to make a condition hold.
+func (m *miss) conditionOptions(c *context) []plan {
+	k := m.condition
+	if k == nil || m.asked.key(k.key.lower) {
+		return nil
+	}
+	if tag, ok := m.missesTag(); ok && m.Variable != "" {
+		return m.tagFirst(c, tag)
+	}
+	if serviceOnly(k.key.lower) && c.req.Principal.Kind != Service {
+		if !m.onlyAWS() {
+			return nil
+		}
+		return []plan{m.changeCondition(Change{
+			Do: RemoveCondition, Text: "remove the condition on " + m.Key + " from " + m.place() + ": it exists only when an AWS service calls",
+		}, func(s *statement, i int) bool {
+			s.conditions = slices.Delete(s.conditions, i, i+1)
+			return true
+		})}
+	}
+	if later := m.later(); later != nil {
+		return []plan{later}
+	}
+	if other := m.otherOperator(c); other != nil {
+		return other
+	}
+	var plans []plan
+	class := classify(k.key.lower)
+	if class == fixed {
+		return nil
+	}
+	if class != itself || m.Found == nil {
+		if example, ok := k.example(c); ok {
+			plans = append(plans, plan{ask(m.Key, m.Operator, m.values(m.Wanted), example, asking(c.req, k, m.wantedOf(c, k)))})
+		}
+	}
+	if !k.ofTags() && (class != tenant || m.Found != nil && isTag(k.key.lower)) {
+		plans = append(plans, m.allowFound(c, class)...)
+	}
+	return plans
+}
+
+// ofTags reports whether the condition compares with tags of the caller: what is
+// added to it, everyone gets.
+func (k *condition) ofTags() bool {
+	return slices.ContainsFunc(k.values, func(v operand) bool {
+		return slices.ContainsFunc(v.parts, func(p part) bool { return isTag(p.key.lower) })
+	})
+}
+
+// wantedOf are the condition's values with what their variables stand for here.
+func (m *miss) wantedOf(c *context, k *condition) (list []string) {
+	for i := range k.values {
+		v := &k.values[i]
+		pattern, missing := v.expand(c)
+		switch {
+		case v.parts == nil || m.asks(&v.template):
+			list = append(list, v.source)
+		case missing == "":
+			list = append(list, people(pattern))
+		}
+	}
+	if list == nil {
+		return k.wanted()
+	}
+	return list
+}
+
+// denied are the ways to make a condition of a Deny not hold.
+func (m *miss) denied(c *context) (plans []plan) {
+	k := m.condition
+	class := classify(k.key.lower)
+	if m.asked.key(k.key.lower) || class == fixed {
+		return nil
+	}
+	if serviceOnly(k.key.lower) && c.req.Principal.Kind != Service {
+		class = itself
+	}
+	if inverse, wanted, ok := k.inverse(); ok && class != itself {
+		example, ok := inverse.example(c)
+		req := *c.req
+		req.Keys = Keys{}
+		for name, v := range c.req.Keys {
+			req.Keys[name] = v
+		}
+		if ok {
+			text := wanted
+			if inverse.kind != boolean && inverse.kind != null {
+				text = m.wantedOf(c, &inverse)
+			}
+			s := ask(m.Key, inverse.label, m.values(wanted), example, asking(c.req, &inverse, text))
+			s.ask(&req)
+			if still, _ := k.holds(&context{req: &req, bounded: c.bounded}); !still {
+				plans = append(plans, plan{s})
+			}
+		}
+	}
+	if k.negated && class != tenant && !k.ofTags() {
+		plans = append(plans, m.allowFound(c, class)...)
+	}
+	return plans
+}
+
+// onlyAWS reports whether the statement speaks of users and roles alone, for whom
+// a condition that only services fulfil is of no use.
+func (m *miss) onlyAWS() bool {
+	return m.statement != nil && m.statement.principals != nil && !m.statement.notPrincipal &&
+		!slices.ContainsFunc(m.statement.principals, func(g grantee) bool { return g.kind != arnGrantee && g.kind != accountGrantee })
+}
+
+// changeCondition is a change to the condition.
+func (m *miss) changeCondition(ch Change, edit func(s *statement, i int) bool) plan {
+	ch.Clause, ch.Operator, ch.Key = "Condition", m.Operator, m.Key
+	label, key := m.condition.label, m.condition.key.lower
+	return m.change(ch, func(s *statement) bool {
+		i := slices.IndexFunc(s.conditions, func(k condition) bool { return k.label == label && k.key.lower == key })
+		return i >= 0 && edit(s, i)
+	})
+}
+
+func (m *miss) conditionPlace() string { return "the condition on " + m.Key + " in " + m.place() }
+
+// otherOperator is the operator that was meant: for a list, for wildcards, or for
+// a pattern that is no ARN.
+func (m *miss) otherOperator(c *context) (plans []plan) {
+	k := m.condition
+	replace := func(label, why string) {
+		other, ok := parseOperator(label)
+		if !ok || m.statement == nil || slices.ContainsFunc(m.statement.conditions, func(one condition) bool { return one.label == other.label && one.key.lower == k.key.lower }) {
+			return
+		}
+		other.key = k.key
+		for _, v := range k.values {
+			one, problem, _ := compileOperand(other.operator, v.source, m.variables())
+			if problem != "" {
+				return
+			}
+			other.values = append(other.values, one)
+		}
+		if ok, _ := other.holds(c); !ok {
+			return
+		}
+		plans = append(plans, m.changeCondition(Change{
+			Do: ReplaceOperator, With: other.label, Text: "write " + other.label + " for " + k.label + " in " + m.conditionPlace() + why,
+		}, func(s *statement, i int) bool {
+			s.conditions[i] = other
+			return true
+		}))
+	}
+	switch {
+	case k.quantifier == scalar && k.kind != null && m.list():
+		const why = ": the key holds a list, which the plain operator never matches"
+		if replace("ForAllValues:"+k.label, why); plans == nil {
+			replace("ForAnyValue:"+k.label, why)
+		}
+	case k.kind == stringEquals && !k.negated && slices.ContainsFunc(m.Wanted, func(w string) bool { return strings.ContainsAny(w, "*?") }):
+		replace(strings.Replace(k.label, "StringEquals", "StringLike", 1), "")
+	case k.kind == arn && !k.negated:
+		replace(strings.NewReplacer("ArnEquals", "StringLike", "ArnLike", "StringLike").Replace(k.label), ": "+k.label+" never matches what has not the six parts of an ARN")
+	}
+	return plans
+}
+
+// list reports whether the key holds a list.
+func (m *miss) list() bool { return len(m.Found) > 1 || newContextKey(m.Key).multivalued }
+
+// allowFound puts what the request has into the condition.
+func (m *miss) allowFound(c *context, class keyClass) []plan {
+	k := m.condition
+	if m.Found == nil || k.kind == null || k.kind == boolean {
+		return nil
+	}
+	if k.kind == date || k.kind == numeric && k.cmp != equal {
+		return m.move(c)
+	}
+	variables := m.variables()
+	var values []string
+	var add []operand
+	for _, found := range m.Found {
+		if ok, _ := k.holdsFor(c, found); ok != k.negated {
+			continue // this one is there already
+		}
+		text := literal(found, variables)
+		v, problem, _ := compileOperand(k.operator, text, variables)
+		if problem != "" || slices.Contains(values, text) {
+			continue
+		}
+		values, add = append(values, text), append(add, v)
+	}
+	if values == nil {
+		return nil
+	}
+	text := "add " + quoted(values, "and") + " to " + m.conditionPlace()
+	if class == tenant {
+		text = "if " + quoted(values, "and") + " is meant to have access too, " + text
+	}
+	return []plan{m.changeCondition(Change{Do: AddValue, Values: values, Text: text}, func(s *statement, i int) bool {
+		s.conditions[i].values = append(slices.Clone(s.conditions[i].values), add...)
+		return true
+	})}
+}
+
+// move moves the limit of a condition on a date or a number to where the request
+// is within it.
+func (m *miss) move(c *context) []plan {
+	k := m.condition
+	if len(m.Found) != 1 {
+		return nil
+	}
+	for _, value := range near(k.operator, m.Found[0]) {
+		v, problem, _ := compileOperand(k.operator, value, m.variables())
+		moved := *k
+		moved.values = []operand{v}
+		if problem != "" {
+			continue
+		}
+		if ok, _ := moved.holds(c); ok == (m.statement != nil && m.statement.deny) {
+			continue
+		}
+		return []plan{m.changeCondition(Change{
+			Do: ReplaceValue, Values: []string{value}, Text: fmt.Sprintf("move the limit of %s, to %q say", m.conditionPlace(), value),
+		}, func(s *statement, i int) bool {
+			s.conditions[i].values = moved.values
+			return true
+		})}
+	}
+	return nil
+}
+
+// near are values before, at and after s.
+func near(o operator, s string) []string {
+	if o.kind == numeric {
+		if n, ok := parseNumber(s); ok {
+			step := big.NewRat(1, 1)
+			return []string{s, new(big.Rat).Add(n, step).RatString(), new(big.Rat).Sub(n, step).RatString()}
+		}
+	}
+	if t, ok := parseDate(s); ok && o.kind == date {
+		const day = 24 * time.Hour
+		t = t.UTC()
+		return []string{t.Format(time.RFC3339), t.Truncate(day).Add(2 * day).Format(time.RFC3339), t.Truncate(day).Add(-day).Format(time.RFC3339)}
+	}
+	return nil
+}
+
+// inverse is the condition that holds where this one does not, with its values as
+// a policy has them.
+func (k *condition) inverse() (condition, []string, bool) {
+	other, wanted := *k, k.wanted()
+	name := inverses[k.name]
+	if k.kind == boolean || k.kind == null {
+		name, other.values = k.name, nil
+		for i, v := range k.values {
+			wanted[i] = fmt.Sprint(!v.truth)
+			v.truth, v.source, v.template = !v.truth, wanted[i], template{}
+			other.values = append(other.values, v)
+		}
+	}
+	label, quantified := strings.CutPrefix(k.label, "ForAllValues:")
+	prefix := ""
+	switch {
+	case quantified:
+		prefix = "ForAnyValue:"
+	case k.quantifier == forAnyValue:
+		label, prefix = strings.TrimPrefix(label, "ForAnyValue:"), "ForAllValues:"
+	}
+	parsed, ok := parseOperator(prefix + name)
+	if name == "" || !ok || k.kind == boolean && strings.Contains(label, "${") {
+		return condition{}, nil, false
+	}
+	parsed.key, parsed.values = other.key, other.values
+	return parsed, wanted, true
+}
+
+var inverses = map[string]string{
+	"StringEquals": "StringNotEquals", "StringNotEquals": "StringEquals",
+	"StringEqualsIgnoreCase": "StringNotEqualsIgnoreCase", "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
+	"StringLike": "StringNotLike", "StringNotLike": "StringLike",
+	"NumericEquals": "NumericNotEquals", "NumericNotEquals": "NumericEquals",
+	"NumericLessThan": "NumericGreaterThanEquals", "NumericGreaterThanEquals": "NumericLessThan",
+	"NumericGreaterThan": "NumericLessThanEquals", "NumericLessThanEquals": "NumericGreaterThan",
+	"DateEquals": "DateNotEquals", "DateNotEquals": "DateEquals",
+	"DateLessThan": "DateGreaterThanEquals", "DateGreaterThanEquals": "DateLessThan",
+	"DateGreaterThan": "DateLessThanEquals", "DateLessThanEquals": "DateGreaterThan",
+	"IpAddress": "NotIpAddress", "NotIpAddress": "IpAddress",
+	"ArnEquals": "ArnNotEquals", "ArnNotEquals": "ArnEquals", "ArnLike": "ArnNotLike", "ArnNotLike": "ArnLike",
+}
+
+// example is a value of the key for which the condition holds; nil where it must
+// be absent.
+func (k *condition) example(c *context) ([]string, bool) {
+	req := *c.req
+	with := context{req: &req, bounded: c.bounded}
+	for _, value := range k.candidates(c) {
+		req.Keys = make(Keys, len(c.req.Keys)+1)
+		for name, v := range c.req.Keys {
+			if !equalFold(name, k.key.lower) {
+				req.Keys[name] = v
+			}
+		}
+		if value != nil {
+			req.Keys[k.key.name] = value
+		}
+		if ok, _ := k.holds(&with); ok {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
+func (k *condition) candidates(c *context) (values [][]string) {
+	add := func(list ...string) {
+		for _, s := range list {
+			values = append(values, []string{s})
+		}
+	}
+	for i := range k.values {
+		v := &k.values[i]
+		add(near(k.operator, v.source)...)
+		switch k.kind {
+		case ipAddress:
+			add(v.prefix.Addr().String())
+		case stringEquals, stringEqualsIgnoreCase, stringLike, arn:
+			if pattern, missing := v.expand(c); missing == "" {
+				add(fill(pattern, ""), fill(pattern, "x"))
+			}
+		}
+		add(v.source)
+	}
+	add("x", "true", "false", "0", "203.0.113.1", "2001:db8::1", "arn:aws:x:::x", "2026-01-01T00:00:00Z")
+	return append(values, nil)
+}
+
+// keyClass says who can change the value of a condition key.
+type keyClass int
+
+const (
+	given  keyClass = iota // whoever asks
+	itself                 // nobody: it says exactly who asks
+	tenant                 // it keeps tenants apart
+	fixed                  // nobody: it says what kind of caller asks
+)
+
+var classes = map[string]keyClass{
+	"aws:principalarn": itself, "aws:userid": itself, "aws:username": itself, "aws:sourcearn": itself, "aws:sourceaccount": itself,
+	"aws:currenttime": itself, "aws:epochtime": itself,
+	"aws:principalaccount": tenant, "aws:principalorgid": tenant, "aws:principalorgpaths": tenant, "aws:principaltype": fixed,
+	"aws:principalisawsservice": fixed, "aws:viaawsservice": fixed, "aws:sourceorgid": tenant, "aws:sourceorgpaths": tenant,
+	"aws:resourceorgid": tenant, "aws:resourceorgpaths": tenant, "aws:resourceaccount": tenant, "sts:externalid": tenant,
+}
+
+func classify(lower string) keyClass {
+	switch {
+	case isTag(lower):
+		return tenant
+	case strings.HasSuffix(lower, ":sub"):
+		return itself
+	}
+	return classes[lower]
+}
+
+// isTag reports whether the key is of a tag.
+func isTag(lower string) bool {
+	return strings.HasPrefix(lower, "aws:principaltag/") || strings.HasPrefix(lower, "aws:requesttag/") || strings.HasPrefix(lower, "aws:resourcetag/")
+}
+
+// asking is the advice to ask with a value for which the condition holds.
+func asking(req *Request, k *condition, wanted []string) string {
+	needs := k.needs(wanted)
+	tag, isPrincipalTag := principalTag(k.key.name)
+	switch l := k.key.lower; {
+	case isPrincipalTag:
+		key := newContextKey(k.key.name)
+		if (&context{req: req}).values(&key) == nil && !k.negated {
+			return tagged(req, tag)
+		}
+		return "ask as a caller whose tag " + tag + " is " + needs
+	case strings.HasPrefix(l, "aws:requesttag/"):
+		return "pass the tag " + k.key.name[len("aws:requesttag/"):] + ": " + needs
+	case k.kind == null:
+		if k.values[0].truth {
+			return "leave " + k.key.name + " out of the request"
+		}
+		return "make the request carry " + k.key.name
+	case l == "aws:securetransport":
+		return "use HTTPS (aws:SecureTransport " + needs + ")"
+	case l == "aws:multifactorauthpresent" && strings.Contains(needs, "true"):
+		return "sign in with MFA, which a pod cannot (" + k.key.name + " " + needs + ")"
+	case l == "aws:tokenissuetime":
+		return "renew the session: its credentials must be issued " + needs
+	case l == "aws:sourceip":
+		return "call from " + needs
+	case l == "aws:tagkeys":
+		if k.quantifier == forAllValues {
+			return "pass only tags with the keys " + quoted(wanted, "and")
+		}
+		return "pass a tag with the key " + needs
+	case l == "aws:requestedregion":
+		return "call the region " + needs
+	case l == "sts:externalid":
+		return "pass the external ID " + needs
+	case l == "sts:rolesessionname":
+		return "name the session " + needs
+	case strings.HasPrefix(l, "s3:x-amz-"):
+		return "send the header " + l[len("s3:"):] + ": " + needs
+	case l == "s3:prefix":
+		return "list with the prefix " + needs
+	case strings.HasSuffix(l, ":aud"):
+		return "ask for a token with the audience " + needs
+	case classify(l) == tenant:
+		return "ask as a caller whose " + k.key.name + " is " + needs
+	}
+	return "make the request's " + k.key.name + " " + needs
+}
+
+// needs is what a value must be.
+func (k *condition) needs(wanted []string) string {
+	list := quoted(wanted, "or")
+	word := map[comparison]string{less: "less than ", lessEqual: "at most ", greater: "more than ", greaterEqual: "at least "}[k.cmp]
+	if k.kind == date {
+		word = map[comparison]string{less: "before ", lessEqual: "until ", greater: "after ", greaterEqual: "from "}[k.cmp]
+	}
+	if k.negated {
+		word = "anything but "
+	}
+	if k.quantifier == forAllValues {
+		return "hold only " + word + list
+	}
+	return word + list
+}

@@ -1,0 +1,439 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// miss is a clause of a statement that keeps it from applying; for a Deny, one
+// that lets it apply.
+type miss struct {
+	Reason
+	at        attached
+	statement *statement
+	condition *condition
+	asked     asked
+}
+
+// place is how a fix calls the statement.
+func (m *miss) place() string { return m.short() }
+
+// change is a change to the statement.
+func (m *miss) change(ch Change, edit func(s *statement) bool) plan {
+	ch.Policy, ch.Type, ch.Level, ch.Statement = m.Policy, m.at.as.String(), m.at.level, m.Index+1
+	return plan{{Change: ch, policy: m.at.Policy, edit: func(p *Policy) bool {
+		i := slices.IndexFunc(p.statements, func(s statement) bool { return s.index == m.Index })
+		return i >= 0 && edit(&p.statements[i])
+	}}}
+}
+
+// ask is a change to the request: a value of key for which the condition holds.
+func ask(key, operator string, wanted, example []string, text string) step {
+	return step{
+		Change: Change{Do: SetKey, Key: key, Operator: operator, Values: wanted, Text: text},
+		ask: func(r *Request) {
+			lower := asciiLower(key)
+			for name := range r.Keys {
+				if equalFold(name, lower) {
+					delete(r.Keys, name)
+				}
+			}
+			if example != nil {
+				r.Keys[key] = example
+			}
+		},
+	}
+}
+
+// mend are the plans that make the clauses of an Allow match. Of two clauses that
+// fail one at most is changed in the policy: more would allow combinations that
+// nobody asked for.
+func (d *Decision) mend(misses []miss, asked asked) []plan {
+	c := d.context()
+	for i := range misses {
+		misses[i].asked = asked
+	}
+	if len(misses) == 1 {
+		return misses[0].options(&c)
+	}
+	var together plan
+	edits := 0
+	for i := range misses {
+		options := misses[i].options(&c)
+		if len(options) == 0 {
+			return nil
+		}
+		for _, s := range options[0] {
+			if s.edit != nil {
+				edits++
+			}
+		}
+		together = append(together, options[0]...)
+	}
+	if edits > 1 {
+		return nil
+	}
+	return []plan{together}
+}
+
+// options are the ways to make the clause match, best first; none where a
+// statement of its own is better.
+func (m *miss) options(c *context) []plan {
+	switch m.Clause {
+	case "Principal":
+		return m.addPrincipal(c)
+	case "Action":
+		if action := c.req.Action; actionPattern.MatchString(action) {
+			return []plan{m.add("Action", []string{action}, func(s *statement) bool {
+				s.actions = append(s.actions, newAction(action))
+				return true
+			})}
+		}
+	case "Resource":
+		return m.resourceOptions(c)
+	case "Condition":
+		return m.conditionOptions(c)
+	}
+	return nil
+}
+
+// newAction compiles an action.
+func newAction(name string) action { return action{name, wildcards.Replace(asciiLower(name))} }
+
+// add is the addition of values to a clause of the statement.
+func (m *miss) add(clause string, values []string, edit func(s *statement) bool) plan {
+	return m.change(Change{
+		Do: AddValue, Clause: clause, Values: values,
+		Text: fmt.Sprintf("add %s to the %s of %s", quoted(values, "and"), clause, m.place()),
+	}, edit)
+}
+
+func (m *miss) addPrincipal(c *context) []plan {
+	p := &c.req.Principal
+	if p.Kind == Anonymous || p.Kind == Federated && !m.testsToken() {
+		return nil
+	}
+	element := p.element()
+	return []plan{m.change(Change{
+		Do: AddValue, Clause: "Principal", Add: element, Text: fmt.Sprintf("add %s to the Principal of %s", element, m.place()),
+	}, func(s *statement) bool {
+		var kinds map[string]string
+		if json.Unmarshal(element, &kinds) != nil {
+			return false
+		}
+		for kind, value := range kinds {
+			g, wrong := compileGrantee(kind, value)
+			if wrong != "" {
+				return false
+			}
+			s.principals = append(s.principals, g)
+		}
+		return true
+	})}
+}
+
+// testsToken reports whether the statement asks for the subject of a token:
+// without that, whoever has an account at the identity provider comes in.
+func (m *miss) testsToken() bool {
+	return m.statement != nil && slices.ContainsFunc(m.statement.conditions, func(k condition) bool {
+		return strings.HasSuffix(k.key.lower, ":sub")
+	})
+}
+
+func (m *miss) resourceOptions(c *context) []plan {
+	if tag, ok := m.missesTag(); ok {
+		return m.tagFirst(c, tag)
+	}
+	if later := m.later(); later != nil {
+		return []plan{later}
+	}
+	for _, t := range m.resources() {
+		if slices.ContainsFunc(t.parts, func(p part) bool { return isTag(p.key.lower) }) {
+			if own := m.ownResource(c); own != nil {
+				return []plan{own}
+			}
+			return nil
+		}
+	}
+	value := m.resourceToAdd(c.req.Resource)
+	if value == "*" || value == "" {
+		return nil
+	}
+	return []plan{m.add("Resource", []string{value}, func(s *statement) bool {
+		t, problem := compileTemplate(value, true, m.variables())
+		s.resources = append(s.resources, t)
+		return problem == ""
+	})}
+}
+
+func (m *miss) resources() []template {
+	if m.statement == nil {
+		return nil
+	}
+	return m.statement.resources
+}
+
+func (m *miss) variables() bool { return m.at.Policy == nil || m.at.version == version2012 }
+
+// resourceToAdd is the resource as the statement would name it: the objects of a
+// bucket that it names, else the resource itself.
+func (m *miss) resourceToAdd(resource string) string {
+	if m.asked.resource != "" {
+		return m.asked.resource
+	}
+	for _, w := range m.Wanted {
+		if objects := w + "/*"; isBucket(w) && strings.HasPrefix(resource, w+"/") {
+			return objects
+		}
+	}
+	if m.Type != Resource && !strings.HasPrefix(resource, "arn:") {
+		return "*"
+	}
+	return literal(resource, m.variables())
+}
+
+// isBucket reports whether the ARN is of an S3 bucket, not of objects.
+func isBucket(arn string) bool {
+	return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, ":s3:::") && !strings.ContainsAny(arn, "/*")
+}
+
+// ownResource is the advice to ask for what the statement gives to whoever has
+// the caller's tags: a value of the policy's own would let the others in.
+func (m *miss) ownResource(c *context) plan {
+	var patterns []string
+	example := ""
+	for _, t := range m.resources() {
+		filled, missing := t.expand(c)
+		pattern := filled
+		if missing != "" || t.parts == nil || !begins(c.req.Resource, t.parts[0].text) {
+			continue
+		}
+		if m.asks(&t) {
+			pattern = t.source
+		} else {
+			pattern = people(literals.Replace(literal(pattern, true)))
+		}
+		patterns = append(patterns, pattern)
+		if example == "" {
+			example = fill(filled, "x")
+		}
+	}
+	if example == "" {
+		return nil
+	}
+	return plan{{
+		Change: Change{Do: SetResource, Values: patterns, Text: "ask for " + quoted(patterns, "or") + ", which is what " + m.place() + " gives to this caller"},
+		ask:    func(r *Request) { r.Resource = example },
+	}}
+}
+
+// asks reports whether the value speaks of what the request does not have yet.
+func (m *miss) asks(t *template) bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return m.asked.key(p.key.lower) })
+}
+
+// values are values of the policy in the language of 2012-10-17.
+func (m *miss) values(list []string) []string {
+	if m.variables() {
+		return list
+	}
+	escaped := make([]string, len(list))
+	for i, s := range list {
+		escaped[i] = literal(s, true)
+	}
+	return escaped
+}
+
+// people writes a compiled pattern as policies have it.
+func people(pattern string) string {
+	return strings.NewReplacer(string([]byte{star}), "*", string([]byte{any1}), "?").Replace(pattern)
+}
+
+// literals are the wildcards that are plain characters where the others are
+// compiled.
+var literals = strings.NewReplacer("*", "${*}", "?", "${?}")
+
+// fill is text that the compiled pattern matches.
+func fill(pattern, with string) string {
+	return strings.NewReplacer(string([]byte{star}), with, string([]byte{any1}), "x").Replace(pattern)
+}
+
+// tagFirst is the advice for a principal's tag that is missing. A default value,
+// or a statement that does without the tag, would end the isolation that the tag
+// is there for.
+func (m *miss) tagFirst(c *context, tag string) []plan {
+	key := "aws:PrincipalTag/" + tag
+	try := func(value string) plan {
+		s := ask(key, "StringEquals", []string{value}, []string{value}, tagged(c.req, tag))
+		req := *c.req
+		req.Keys = Keys{}
+		for name, v := range c.req.Keys {
+			req.Keys[name] = v
+		}
+		s.ask(&req)
+		with := context{req: &req, bounded: c.bounded}
+		if m.matches(&with) {
+			return plan{s}
+		}
+		if m.Clause == "Resource" {
+			if own := m.ownResource(&with); own != nil {
+				own[0].Text = "ask for " + quoted(m.Wanted, "or") + " with that tag's value"
+				return append(plan{s}, own...)
+			}
+		} else if m.condition != nil {
+			if example, ok := m.condition.example(&with); ok {
+				return append(plan{s}, ask(m.Key, m.Operator, m.values(m.Wanted), example, asking(c.req, m.condition, m.Wanted)))
+			}
+		}
+		return nil
+	}
+	// The tag's value is most likely a part of what is asked for.
+	var best plan
+	for _, value := range append(m.segments(c), "x") {
+		if p := try(value); p != nil && (best == nil || len(p) < len(best)) {
+			best = p
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return []plan{best}
+}
+
+// matches tries the clause again.
+func (m *miss) matches(c *context) bool {
+	switch {
+	case m.condition != nil:
+		ok, _ := m.condition.holds(c)
+		return ok
+	case m.statement != nil && m.Clause == "Resource":
+		ok, _ := m.statement.matchesResource(c)
+		return ok
+	}
+	return true
+}
+
+// segments are parts of what was found, and of what is wanted.
+func (m *miss) segments(c *context) (parts []string) {
+	const most = 64
+	for _, list := range [][]string{m.Found, {c.req.Resource}, m.Wanted} {
+		for _, s := range list {
+			parts = append(parts, s)
+			for p := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '/' || r == ':' }) {
+				if len(parts) < most {
+					parts = append(parts, p)
+				}
+			}
+		}
+	}
+	return parts
+}
+
+// later is the advice to speak the newer language where variables are meant.
+func (m *miss) later() plan {
+	if m.at.Policy == nil || m.at.version != version2008 || !slices.ContainsFunc(m.Wanted, func(w string) bool { return strings.Contains(w, "${") }) {
+		return nil
+	}
+	return plan{{
+		Change: Change{
+			Do: SetVersion, Policy: m.Policy, Type: m.at.as.String(), Level: m.at.level, With: version2012,
+			Text: fmt.Sprintf(`set "Version": %q in %s: in the language of %s, ${…} is plain text`, version2012, m.document(), version2008),
+		},
+		policy: m.at.Policy,
+		edit:   (*Policy).speak2012,
+	}}
+}
+
+// speak2012 compiles the policy again, with variables.
+func (p *Policy) speak2012() bool {
+	p.version = version2012
+	for i := range p.statements {
+		s := &p.statements[i]
+		for j, t := range s.resources {
+			var problem string
+			if s.resources[j], problem = compileTemplate(t.source, true, true); problem != "" {
+				return false
+			}
+		}
+		for j := range s.conditions {
+			k := &s.conditions[j]
+			values := make([]operand, len(k.values))
+			for n, v := range k.values {
+				var problem string
+				if values[n], problem, _ = compileOperand(k.operator, v.source, true); problem != "" {
+					return false
+				}
+			}
+			k.values = values
+		}
+	}
+	return true
+}
+
+// lift is what ends a Deny.
+func (d *Decision) lift(a attached, s *statement, asked asked) obstacle {
+	c := d.context()
+	m := miss{Reason: s.reason(&c, a.Policy, verdict{}), at: a, statement: s, asked: asked}
+	plans := m.liftOptions(&c)
+	if awsManaged(a.Name) {
+		plans = slices.DeleteFunc(plans, func(p plan) bool { return p[0].edit != nil })
+	}
+	return obstacle{plans: plans, last: func() plan {
+		return plan{{
+			Change: Change{Do: RemoveStatement, Policy: m.Policy, Type: a.as.String(), Level: a.level, Statement: m.Index + 1, Text: d.removal(&m)},
+			policy: a.Policy,
+			edit: func(p *Policy) bool {
+				p.statements = slices.DeleteFunc(p.statements, func(other statement) bool { return other.index == s.index })
+				return true
+			},
+		}}
+	}}
+}
+
+// removal is the advice to do without a Deny.
+func (d *Decision) removal(m *miss) string {
+	switch {
+	case !awsManaged(m.Policy):
+		return "remove " + m.place() + ", or narrow it so that it no longer covers this request"
+	case m.at.as == Boundary:
+		return "use " + ofYourOwn(Boundary, m.Policy)
+	case m.at.as == Session:
+		return "leave " + m.Policy + " out of the session's policies"
+	case m.at.as == ServiceControl:
+		return "detach " + m.Policy + " from " + d.level(m.at.level)
+	}
+	return "detach " + m.Policy + " from " + d.holder()
+}
+
+// liftOptions are the ways to end a Deny that is meant for others: what its
+// conditions ask of the request, then one more exception.
+func (m *miss) liftOptions(c *context) (plans []plan) {
+	s := m.statement
+	for i := range s.conditions {
+		plans = append(plans, m.with(c, &s.conditions[i]).denied(c)...)
+	}
+	if action := c.req.Action; s.notAction && actionPattern.MatchString(action) {
+		plans = append(plans, m.add("NotAction", []string{action}, func(s *statement) bool {
+			s.actions = append(s.actions, newAction(action))
+			return true
+		}))
+	}
+	if value := m.resourceToAdd(c.req.Resource); s.notResource && value != "*" && value != "" {
+		plans = append(plans, m.add("NotResource", []string{value}, func(s *statement) bool {
+			t, problem := compileTemplate(value, true, m.variables())
+			s.resources = append(s.resources, t)
+			return problem == ""
+		}))
+	}
+	return plans
+}
+
+// with is the miss of one condition of the statement.
+func (m *miss) with(c *context, k *condition) *miss {
+	other := *m
+	other.condition, other.Clause = k, "Condition"
+	other.Operator, other.Key, other.Wanted, other.Found = k.label, k.key.name, k.wanted(), c.values(&k.key)
+	return &other
+}
