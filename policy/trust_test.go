@@ -136,3 +136,59 @@ func TestExplainTrustAgreesWithEvaluate(t *testing.T) {
 		})
 	}
 }
+
+func TestARefusedFederatedSessionNamesTheMostUsefulCause(t *testing.T) {
+	const (
+		host     = "oidc.eks.eu-central-1.amazonaws.com/id/A"
+		provider = "arn:aws:iam::111122223333:oidc-provider/" + host
+		saml     = "arn:aws:iam::111122223333:saml-provider/corp"
+		web      = "sts:AssumeRoleWithWebIdentity"
+	)
+	oidc := policy.Request{
+		Principal: policy.Principal{Kind: policy.Federated, ARN: provider}, Resource: "arn:aws:iam::111122223333:role/R", ResourceAccount: account,
+		Keys: policy.Keys{host + ":sub": {"system:serviceaccount:ns:sa"}, host + ":aud": {"sts.amazonaws.com"}},
+	}
+	corp := oidc
+	corp.Principal.ARN, corp.Keys = saml, policy.Keys{"SAML:aud": {"https://signin.aws.amazon.com/saml"}, "aws:RequestTag/team": {"blue"}, "aws:TagKeys": {"team"}}
+	chained := policy.Request{
+		Principal: principals["session"], Resource: oidc.Resource, ResourceAccount: account, Keys: policy.Keys{"sts:SourceIdentity": {"alice"}},
+	}
+	statement := func(federated, actions, condition string) string {
+		return `{"Effect":"Allow","Principal":{"Federated":"` + federated + `"},"Action":` + actions + `,"Condition":` + condition + `}`
+	}
+	subject := func(operator, sub string) string { return `{"` + operator + `":{"` + host + `:sub":"` + sub + `"}}` }
+	role := func(actions, condition string) string {
+		return `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:role/app"},"Action":` + actions + `,"Condition":` + condition + `}`
+	}
+	for name, c := range map[string]struct {
+		req       policy.Request
+		actions   []string
+		statement string
+		want      policy.TrustOutcome
+		action    string
+		text      string
+	}{
+		"a token":               {oidc, []string{web}, statement(provider, `"`+web+`"`, subject("StringEquals", "system:serviceaccount:ns:sa")), policy.TrustAllowed, "", ""},
+		"another subject":       {oidc, []string{web}, statement(provider, `"`+web+`"`, subject("StringEquals", "system:serviceaccount:ns:other")), policy.TrustCondition, web, "and the request has"},
+		"a wildcard":            {oidc, []string{web}, statement(provider, `"`+web+`"`, subject("StringEquals", "system:serviceaccount:ns:*")), policy.TrustCondition, web, "to StringEquals a wildcard is a plain character"},
+		"a wildcard that works": {oidc, []string{web}, statement(provider, `"`+web+`"`, subject("StringLike", "system:serviceaccount:ns:*")), policy.TrustAllowed, "", ""},
+		"another cluster's":     {oidc, []string{web}, statement(provider+"B", `"`+web+`"`, `{}`), policy.TrustPrincipal, web, "its Principal is"},
+		"the action of others":  {oidc, []string{web}, statement(provider, `"sts:AssumeRole"`, `{}`), policy.TrustAction, web, `not "sts:AssumeRoleWithWebIdentity"`},
+		"the subject's key of another provider": {oidc, []string{web}, statement(provider, `"`+web+`"`, `{"StringEquals":{"oidc.eks.eu-central-1.amazonaws.com/id/B:sub":"system:serviceaccount:ns:sa"}}`),
+			policy.TrustCondition, web, "the request does not have that key"},
+		"SAML":                     {corp, []string{"sts:AssumeRoleWithSAML"}, statement(saml, `"sts:AssumeRoleWithSAML"`, `{"StringEquals":{"SAML:aud":"https://signin.aws.amazon.com/saml"}}`), policy.TrustAllowed, "", ""},
+		"SAML with tags":           {corp, []string{"sts:AssumeRoleWithSAML", "sts:TagSession"}, statement(saml, `"sts:AssumeRoleWithSAML"`, `{}`), policy.TrustAction, "sts:TagSession", ""},
+		"SAML from China":          {corp, []string{"sts:AssumeRoleWithSAML"}, statement(saml, `"sts:AssumeRoleWithSAML"`, `{"StringEquals":{"SAML:aud":"https://signin.amazonaws.cn/saml"}}`), policy.TrustCondition, "sts:AssumeRoleWithSAML", ""},
+		"a source identity":        {chained, []string{"sts:AssumeRole", "sts:SetSourceIdentity"}, role(`["sts:AssumeRole","sts:SetSourceIdentity"]`, `{"StringLike":{"sts:SourceIdentity":"a*"}}`), policy.TrustAllowed, "", ""},
+		"no sts:SetSourceIdentity": {chained, []string{"sts:AssumeRole", "sts:SetSourceIdentity"}, role(`"sts:AssumeRole"`, `{}`), policy.TrustAction, "sts:SetSourceIdentity", ""},
+		"another source identity":  {chained, []string{"sts:AssumeRole", "sts:SetSourceIdentity"}, role(`["sts:AssumeRole","sts:SetSourceIdentity"]`, `{"StringEquals":{"sts:SourceIdentity":"bob"}}`), policy.TrustCondition, "sts:AssumeRole", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := mustParse(t, policy.Trust, "trust policy", `{"Version":"2012-10-17","Statement":[`+c.statement+`]}`)
+			got := policy.ExplainTrust(p, c.req, c.actions...)
+			if got.Outcome != c.want || got.Action != c.action || !strings.Contains(got.Reason.Mismatch(), c.text) {
+				t.Errorf("%q %+v", got.Reason.Mismatch(), got)
+			}
+		})
+	}
+}

@@ -161,14 +161,18 @@ func splice(document []byte, body *node, s statementJSON) ([]byte, error) {
 }
 
 // layout is how a document indents: its statements by prefix, and what is in
-// them by unit more.
+// them by unit more; and how its lines end.
 type layout struct {
 	lines        bool
 	prefix, unit string
+	end          string
 }
 
 func layoutOf(document []byte, statements []*node) layout {
-	l := layout{lines: bytes.IndexByte(bytes.TrimSpace(document), '\n') >= 0}
+	l := layout{lines: bytes.IndexByte(bytes.TrimSpace(document), '\n') >= 0, end: "\n"}
+	if first := bytes.IndexByte(document, '\n'); first > 0 && document[first-1] == '\r' {
+		l.end = "\r\n"
+	}
 	l.unit = unitOf(document)
 	if len(statements) == 0 {
 		l.prefix = l.unit
@@ -193,16 +197,17 @@ func unitOf(document []byte) string {
 
 func (l layout) gap() []byte {
 	if l.lines {
-		return []byte("\n" + l.prefix)
+		return []byte(l.end + l.prefix)
 	}
 	return nil
 }
 
 func (l layout) render(s statementJSON) ([]byte, error) {
-	if l.lines {
-		return marshal(s, l.prefix, l.unit)
+	if !l.lines {
+		return marshal(s, "", "")
 	}
-	return marshal(s, "", "")
+	text, err := marshal(s, l.prefix, l.unit)
+	return bytes.ReplaceAll(text, []byte("\n"), []byte(l.end)), err // in JSON's strings a newline is escaped
 }
 
 // marshal is JSON without HTML escapes and without a last newline; one line if

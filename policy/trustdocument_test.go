@@ -2,6 +2,10 @@ package policy_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,4 +105,122 @@ func TestTrustStatementsThatCannotWorkAreRefused(t *testing.T) {
 	if _, err := trustStatements["service"].Merge([]byte(`{"Statement":`)); err == nil {
 		t.Error("a broken document was merged into")
 	}
+}
+
+func TestMergeKeepsTheDocumentsLayout(t *testing.T) {
+	const statement = `{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}`
+	for name, document := range map[string]string{
+		"CRLF":                     "{\r\n  \"Version\": \"2012-10-17\",\r\n  \"Statement\": [\r\n    " + statement + "\r\n  ]\r\n}\r\n",
+		"CRLF and an object":       "{\r\n\t\"Statement\": " + statement + "\r\n}\r\n",
+		"tabs":                     "{\n\t\"Statement\": [\n\t\t" + statement + "\n\t]\n}\n",
+		"spaces where nobody does": " {  \"Statement\" :[\n\n " + statement + " \n ,\n" + strings.Replace(statement, "ec2", "lambda", 1) + "\t]  } \n\n",
+		"one line":                 `{"Statement":[` + statement + `]}`,
+		"an object":                `{"Id":"x","Statement":` + statement + `,"Version":"2012-10-17"}`,
+		"escapes":                  `{"Statement":[{"Sid":"\u0041","Effect":"Allow","Principal":{"AWS":"\u002a"},"Action":"sts:AssumeRole"}]}`,
+		"empty":                    "{\r\n \"Statement\": []\r\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for kind, s := range trustStatements {
+				merged, err := s.Merge([]byte(document))
+				if err != nil {
+					t.Fatal(err)
+				}
+				mergedWell(t, s, []byte(document), merged)
+				if strings.Contains(document, "\r\n") != strings.Contains(string(merged), "\r\n") ||
+					strings.Count(document, "\r\n") == strings.Count(document, "\n") && strings.Count(string(merged), "\r\n") != strings.Count(string(merged), "\n") {
+					t.Errorf("%s: the lines end differently: %q", kind, merged)
+				}
+			}
+		})
+	}
+}
+
+// mergedWell checks the promises of Merge: the statement is there, every other
+// one is as it was, and so is what stands around them; merging again does nothing.
+func mergedWell(t *testing.T, s policy.TrustStatement, document, merged []byte) {
+	t.Helper()
+	again, err := s.Merge(merged)
+	if err != nil || !bytes.Equal(again, merged) {
+		t.Fatalf("merging twice: %v\n%s\n%s", err, merged, again)
+	}
+	whole, err := s.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := rawStatements(t, whole)[0]
+	var before []any
+	for _, one := range rawStatements(t, document) {
+		if sid, _ := decoded(t, one).(map[string]any)["Sid"].(string); sid != policy.TrustSid {
+			before = append(before, string(one))
+		}
+	}
+	var after []any
+	found := 0
+	for _, one := range rawStatements(t, merged) {
+		if reflect.DeepEqual(decoded(t, one), decoded(t, wanted)) {
+			found++
+			continue
+		}
+		after = append(after, string(one))
+	}
+	if found != 1 || !reflect.DeepEqual(before, after) {
+		t.Fatalf("%d statements of ours, and others:\n%v\nbefore\n%v", found, after, before)
+	}
+	var x, y map[string]json.RawMessage
+	if json.Unmarshal(document, &x) != nil || json.Unmarshal(merged, &y) != nil {
+		t.Fatalf("not JSON: %s", merged)
+	}
+	delete(x, "Statement")
+	delete(y, "Statement")
+	if !reflect.DeepEqual(x, y) {
+		t.Fatalf("%v\nbefore\n%v", y, x)
+	}
+}
+
+// rawStatements are the statements of a document, byte for byte.
+func rawStatements(t *testing.T, document []byte) (list []json.RawMessage) {
+	t.Helper()
+	var d struct{ Statement json.RawMessage }
+	if err := json.Unmarshal(document, &d); err != nil {
+		t.Fatalf("%v: %s", err, document)
+	}
+	if json.Unmarshal(d.Statement, &list) != nil {
+		list = []json.RawMessage{d.Statement}
+	}
+	return list
+}
+
+func decoded(t *testing.T, text json.RawMessage) (v any) {
+	t.Helper()
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return v
+}
+
+func FuzzMerge(f *testing.F) {
+	archive, err := txtar.ParseFile("testdata/trust.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i, file := range archive.Files {
+		f.Add(uint8(i), file.Data)
+		f.Add(uint8(i), bytes.ReplaceAll(file.Data, []byte("\n"), []byte("\r\n")))
+	}
+	f.Add(uint8(0), []byte("{\"Statement\":\r{\"Effect\":\"Deny\",\"Principal\":\"*\",\"Action\":\"*\"}\n\n}"))
+	kinds := slices.Sorted(maps.Keys(trustStatements))
+	f.Fuzz(func(t *testing.T, kind uint8, document []byte) {
+		s := trustStatements[kinds[int(kind)%len(kinds)]]
+		merged, err := s.Merge(document)
+		if err != nil {
+			return // no trust policy, or one that would become too large
+		}
+		if _, err := policy.Parse(policy.Trust, "merged", merged); err != nil {
+			t.Fatal(err)
+		}
+		if len(merged)+1024 > policy.MaxDocument {
+			return
+		}
+		mergedWell(t, s, document, merged)
+	})
 }
