@@ -83,8 +83,8 @@ func (m *miss) denied(c *context) (plans []plan) {
 	if m.asked.key(k.key.lower) || class == fixed {
 		return nil
 	}
-	if serviceOnly(k.key.lower) && c.req.Principal.Kind != Service {
-		class = itself
+	if serviceOnly(k.key.lower) && c.req.Principal.Kind != Service || class == tenant && !k.negated && k.kind != null {
+		class = itself // the Deny is meant for this caller
 	}
 	if inverse, wanted, ok := k.inverse(); ok && class != itself {
 		example, ok := inverse.example(c)
@@ -385,8 +385,6 @@ func asking(req *Request, k *condition, wanted []string) string {
 			return tagged(req, tag)
 		}
 		return "ask as a caller whose tag " + tag + " is " + needs
-	case strings.HasPrefix(l, "aws:requesttag/"):
-		return "pass the tag " + k.key.name[len("aws:requesttag/"):] + ": " + needs
 	case k.kind == null:
 		if k.values[0].truth {
 			return "leave " + k.key.name + " out of the request"
@@ -417,7 +415,7 @@ func asking(req *Request, k *condition, wanted []string) string {
 		return "list with the prefix " + needs
 	case strings.HasSuffix(l, ":aud"):
 		return "ask for a token with the audience " + needs
-	case classify(l) == tenant:
+	case classify(l) == tenant && !isTag(l):
 		return "ask as a caller whose " + k.key.name + " is " + needs
 	}
 	return "make the request's " + k.key.name + " " + needs

@@ -468,3 +468,48 @@ func TestTheChangesAllowWhatTheCorpusDenies(t *testing.T) {
 		})
 	}
 }
+
+// FuzzChanges draws a question from the bytes and adds a raw condition to it.
+func FuzzChanges(f *testing.F) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), uint8(3), "aws:RequestTag/team", "bl*e?", "blue")
+	f.Add([]byte{}, uint8(9), "aws:SourceIp", "10.0.0.0/8", "::ffff:10.0.0.1")
+	f.Add([]byte{9, 9, 9, 9}, uint8(0), "s3:prefix", "${aws:username, 'x'}${*}", "alice*")
+	f.Add([]byte{1, 2, 3}, uint8(14), "aws:CurrentTime", "2026-05-01T00:00:00Z", "1777593600")
+	f.Add([]byte{3, 0, 1, 1, 7}, uint8(22), "aws:PrincipalArn", "*", "arn:aws:s3:::b")
+	f.Fuzz(func(t *testing.T, choices []byte, operator uint8, key, pattern, value string) {
+		next := 0
+		req, o := genQuestion(func(n int, _ string) int {
+			if next >= len(choices) {
+				return 0
+			}
+			next++
+			return int(choices[next-1]) % n
+		})
+		operators := slices.Sorted(slices.Values(policy.Operators()))
+		label := strings.Trim(operators[int(operator)%len(operators)], `"`)
+		one := map[string]any{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": map[string]any{label: map[string]any{key: pattern}}}
+		if len(choices)%2 == 1 {
+			one["Effect"] = "Deny"
+		}
+		raw := map[string]any{"Version": "2012-10-17", "Statement": []map[string]any{one}}
+		text, err := json.Marshal(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := policy.Parse(policy.Identity, "", text); err != nil || len(text) > 4096 || len(value) > 1024 {
+			return
+		}
+		o.identity = append(o.identity, raw)
+		req.Keys[key] = append(req.Keys[key], value)
+		// What a value of the wrong kind can be replaced by is for the table above: here,
+		// that there is always an answer, whole and in words.
+		d := newDesk(req, o).evaluate(t)
+		report := d.Report()
+		if _, err := json.Marshal(d); err != nil || report.Explanation == "" || d.Allowed != (len(report.Changes) == 0) || d.Allowed != (report.Fix == "") {
+			t.Fatalf("%v: %+v", err, report)
+		}
+		for _, ch := range report.Changes {
+			harmless(t, ch)
+		}
+	})
+}

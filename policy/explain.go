@@ -217,7 +217,7 @@ func (d *Decision) explainLack(b *strings.Builder, l lack) {
 	case l.Type == Trust:
 		says = "the role trust policy does not allow it"
 	case l.Type == ServiceControl && len(d.set.ServiceControl) > 1:
-		says = "no " + l.String() + " at " + d.level(l.level) + " allows it"
+		says = "no " + l.String() + " allows it at " + d.level(l.level)
 	default:
 		says = "no " + l.String() + " allows it"
 	}

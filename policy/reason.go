@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,12 +21,13 @@ func (r Reason) Statement() string {
 	return fmt.Sprintf("statement %d (%s) of %s", r.Index+1, at, r.document())
 }
 
+// short is the place for a fix, which goes into AWS's sentences too.
 func (r Reason) short() string {
 	sid := ""
 	if r.Sid != "" {
 		sid = fmt.Sprintf(" (Sid %q)", r.Sid)
 	}
-	return fmt.Sprintf("statement %d%s of %s", r.Index+1, sid, r.document())
+	return fmt.Sprintf("statement %d%s of %s", r.Index+1, sid, cmp.Or(r.Policy, r.document()))
 }
 
 // document is how people call the statement's policy.
