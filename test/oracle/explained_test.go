@@ -1,9 +1,12 @@
 package oracle_test
 
 import (
+	"math/big"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // difference is one that is explained. rewrite says in other words what the
@@ -27,7 +30,7 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "IP" && (anyOf(c.found, mapped) || anyOf(c.wanted, mapped))
-		}),
+		}, unmapped),
 	},
 	{
 		slug:   "ipv6-spelling",
@@ -41,7 +44,7 @@ var explained = []difference{
 					return single && also && a == b && want != have
 				})
 			})
-		}),
+		}, canonical),
 	},
 	{
 		slug:   "ipv6-host-bits",
@@ -52,6 +55,11 @@ var explained = []difference{
 				p, err := netip.ParsePrefix(s)
 				return err == nil && p.Addr().Is6() && p.Masked() != p
 			})
+		}, func(c *condition, s string) []string {
+			if p, err := netip.ParsePrefix(s); err == nil && p.Addr().Is6() && p.Masked() != p {
+				return []string{"100::/128"}
+			}
+			return nil
 		}),
 	},
 	{
@@ -60,6 +68,11 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "IP" && anyOf(c.wanted, func(s string) bool { return strings.HasSuffix(s, ".0/0") })
+		}, func(c *condition, s string) []string {
+			if s == "0.0.0.0/0" {
+				return []string{"0.0.0.0/1", "128.0.0.0/1"}
+			}
+			return nil
 		}),
 	},
 	{
@@ -74,6 +87,11 @@ var explained = []difference{
 					return single && also && a.Is4() != b.Is4()
 				})
 			})
+		}, func(c *condition, s string) []string {
+			if a, single, _ := address(s); single && c.inPolicy {
+				return []string{netip.PrefixFrom(a, a.BitLen()).String()}
+			}
+			return nil
 		}),
 	},
 	{
@@ -82,6 +100,11 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Date" && (anyOf(c.found, digits.MatchString) || anyOf(c.wanted, digits.MatchString))
+		}, func(c *condition, s string) []string {
+			if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && digits.MatchString(s) {
+				return []string{time.Unix(seconds, 0).UTC().Format(time.RFC3339)}
+			}
+			return nil
 		}),
 	},
 	{
@@ -92,6 +115,11 @@ var explained = []difference{
 			"identity": [{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"DateLessThan": {"aws:CurrentTime": "2026"}}}]}]}`,
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Date" && (anyOf(c.found, year.MatchString) || anyOf(c.wanted, year.MatchString))
+		}, func(c *condition, s string) []string {
+			if year.MatchString(s) {
+				return []string{s + "-01-01T00:00:00Z"}
+			}
+			return nil
 		}),
 	},
 	{
@@ -100,8 +128,13 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Date" && anyOf(c.found, func(s string) bool {
-				return !c.q.holds("2012-10-17", "ForAnyValue:DateGreaterThan", c.key, one("0001-01-01")) && s != ""
+				return !date.MatchString(s) || s == "2026-02-30"
 			})
+		}, func(c *condition, s string) []string {
+			if !c.inPolicy && !date.MatchString(s) || s == "2026-02-30" || s == "2026-13-01" {
+				return none
+			}
+			return nil
 		}),
 	},
 	{
@@ -110,6 +143,11 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Number" && anyOf(c.found, func(s string) bool { return beginsAsNumber.MatchString(s) && !number.MatchString(s) })
+		}, func(c *condition, s string) []string {
+			if !number.MatchString(s) {
+				return none
+			}
+			return nil
 		}),
 	},
 	{
@@ -118,6 +156,11 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Number" && (anyOf(c.found, exponent.MatchString) || anyOf(c.wanted, exponent.MatchString))
+		}, func(c *condition, s string) []string {
+			if r, ok := new(big.Rat).SetString(s); ok && number.MatchString(s) {
+				return []string{r.FloatString(2)}
+			}
+			return nil
 		}),
 	},
 	{
@@ -128,7 +171,7 @@ var explained = []difference{
 			"identity": [{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"NumericGreaterThan": {"aws:MultiFactorAuthAge": "99999999999999999998"}}}]}]}`,
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Number" && anyOf(c.found, func(s string) bool { return len(s) > 15 }) && anyOf(c.wanted, func(s string) bool { return len(s) > 15 })
-		}),
+		}, nil),
 	},
 	{
 		slug:   "negated-with-a-variable-without-value",
@@ -136,6 +179,14 @@ var explained = []difference{
 		source: guide + "reference_policies_variables.html#policy-vars-no-value",
 		rewrite: conditions(func(c *condition) bool {
 			return c.negated() && c.missing()
+		}, func(c *condition, s string) []string {
+			switch {
+			case !c.inPolicy || !c.q.unfilled(s):
+				return nil
+			case c.family == "ARN":
+				return []string{"arn:none:none:::none"}
+			}
+			return none
 		}),
 	},
 	{
@@ -151,8 +202,13 @@ var explained = []difference{
 					return len(found) == 1 && found[0] == ""
 				})
 			}
-			a := conditions(func(c *condition) bool { return c.variables() && anyOf(c.wanted, empty) })(q)
-			b := resources(func(p *pattern) bool { return empty(p.text) })(q)
+			a := conditions(func(c *condition) bool { return c.variables() && anyOf(c.wanted, empty) }, func(c *condition, s string) []string {
+				if c.inPolicy && !c.q.unfilled(s) {
+					return c.q.filled(s)
+				}
+				return nil
+			})(q)
+			b := resources(func(p *pattern) bool { return p.version == "2012-10-17" && empty(p.text) }, func(p *pattern) string { return p.q.filled(p.text)[0] })(q)
 			return a || b
 		},
 	},
@@ -163,8 +219,14 @@ var explained = []difference{
 		rewrite: func(q *question) bool {
 			a := conditions(func(c *condition) bool {
 				return !c.variables() && anyOf(c.wanted, func(s string) bool { return strings.Contains(s, "${") })
+			}, func(c *condition, s string) []string {
+				c.version = "2012-10-17"
+				if c.inPolicy {
+					return []string{literal(s)}
+				}
+				return nil
 			})(q)
-			b := resources(func(p *pattern) bool { return p.version != "2012-10-17" && strings.Contains(p.text, "${") })(q)
+			b := resources(func(p *pattern) bool { return p.version != "2012-10-17" && strings.Contains(p.text, "${") }, func(p *pattern) string { return literal(p.text) })(q)
 			return a || b
 		},
 	},
@@ -176,6 +238,11 @@ var explained = []difference{
 			"identity": [{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:userid": "b${*}"}}}]}]}`,
 		rewrite: conditions(func(c *condition) bool {
 			return c.variables() && c.family == "String" && !strings.Contains(c.operator, "Like") && anyOf(c.wanted, escape.MatchString)
+		}, func(c *condition, s string) []string {
+			if c.inPolicy {
+				return []string{escape.ReplaceAllStringFunc(s, func(e string) string { return e[2:3] })}
+			}
+			return nil
 		}),
 	},
 	{
@@ -186,7 +253,7 @@ var explained = []difference{
 			"identity": [{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEqualsIgnoreCase": {"aws:userid": "ς"}}}]}]}`,
 		rewrite: conditions(func(c *condition) bool {
 			return strings.Contains(c.operator, "IgnoreCase") && anyOf(c.found, foreign.MatchString) && anyOf(c.wanted, foreign.MatchString)
-		}),
+		}, nil),
 	},
 	{
 		slug:   "any-value-if-exists",
@@ -194,7 +261,7 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html#Conditions_IfExists",
 		rewrite: conditions(func(c *condition) bool {
 			return c.quantifier == "ForAnyValue" && c.ifExists && c.found == nil
-		}),
+		}, nil),
 	},
 	{
 		slug:   "set-of-the-empty-string",
@@ -202,18 +269,19 @@ var explained = []difference{
 		source: guide + "reference_policies_condition-single-vs-multi-valued-context-keys.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.quantifier != "" && c.found != nil && !anyOf(c.found, func(s string) bool { return s != "" })
-		}),
+		}, nil),
 	},
 	{
 		slug:   "what-is-an-arn",
 		why:    "an ARN begins with arn: and has six parts; the simulator looks at neither the beginning nor the sixth part",
 		source: guide + "reference-arns.html",
 		rewrite: conditions(func(c *condition) bool {
-			almost := func(s string) bool {
-				colons, arn := strings.Count(s, ":"), strings.HasPrefix(s, "arn:")
-				return colons == 4 || colons > 4 && !arn
+			return c.family == "ARN" && (anyOf(c.found, almostARN) || anyOf(c.wanted, almostARN))
+		}, func(c *condition, s string) []string {
+			if almostARN(s) {
+				return none
 			}
-			return c.family == "ARN" && (anyOf(c.found, almost) || anyOf(c.wanted, almost))
+			return nil
 		}),
 	},
 	{
@@ -225,6 +293,11 @@ var explained = []difference{
 				before, _, found := strings.Cut(s, "${")
 				return found && strings.Count(before, ":") < 5
 			})
+		}, func(c *condition, s string) []string {
+			if c.inPolicy {
+				return c.q.filled(s)
+			}
+			return nil
 		}),
 	},
 	{
@@ -233,7 +306,7 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_resource.html",
 		rewrite: resources(func(p *pattern) bool {
 			return p.matched && !p.segmentsMatch()
-		}),
+		}, nil),
 	},
 	{
 		slug:   "wildcard-in-the-type-of-a-resource",
@@ -241,7 +314,7 @@ var explained = []difference{
 		source: guide + "reference-arns.html",
 		rewrite: resources(func(p *pattern) bool {
 			return p.matched && strings.ContainsAny(p.kind(), "*?")
-		}),
+		}, nil),
 	},
 	{
 		slug:   "variable-at-the-beginning-of-a-resource",
@@ -249,7 +322,7 @@ var explained = []difference{
 		source: guide + "reference_policies_variables.html#policy-vars-wheretouse",
 		rewrite: resources(func(p *pattern) bool {
 			return p.version == "2012-10-17" && strings.Contains(p.kind(), "${")
-		}),
+		}, func(p *pattern) string { return p.q.filled(p.text)[0] }),
 	},
 	{
 		slug:   "not-resource-with-a-variable-without-value",
@@ -257,7 +330,7 @@ var explained = []difference{
 		source: guide + "reference_policies_variables.html#policy-vars-no-value",
 		rewrite: resources(func(p *pattern) bool {
 			return p.not && p.version == "2012-10-17" && p.q.unfilled(p.text)
-		}),
+		}, func(*pattern) string { return "arn:aws:none:::none" }),
 	},
 	{
 		slug:   "not-principal-names-all",
@@ -323,9 +396,36 @@ var explained = []difference{
 var (
 	digits         = regexp.MustCompile(`^[0-9]{5,}$`)
 	year           = regexp.MustCompile(`^[0-9]{4}$`)
+	date           = regexp.MustCompile(`^([0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9:]+)?)?)?)?|[0-9]{5,12})$`)
 	number         = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 	beginsAsNumber = regexp.MustCompile(`^\s*[+-]?[0-9]`)
 	exponent       = regexp.MustCompile(`[0-9][eE]`)
 	escape         = regexp.MustCompile(`\$\{[*?$]\}`)
 	foreign        = regexp.MustCompile(`[^\x00-\x7f]`)
 )
+
+// literal is a value of the older language, which has no variables, in the newer one.
+func literal(s string) string { return strings.ReplaceAll(s, "${", "${$}{") }
+
+// almostARN reports whether s has an ARN's parts but the last, or all and another beginning.
+func almostARN(s string) bool {
+	colons := strings.Count(s, ":")
+	return colons == 4 || colons > 4 && !strings.HasPrefix(s, "arn:")
+}
+
+func unmapped(_ *condition, s string) []string {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return []string{a.Unmap().String()}
+	}
+	if p, err := netip.ParsePrefix(s); err == nil && p.Addr().Is4In6() {
+		return []string{netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).String()}
+	}
+	return nil
+}
+
+func canonical(_ *condition, s string) []string {
+	if a, err := netip.ParseAddr(s); err == nil && !a.Is4In6() {
+		return []string{a.String()}
+	}
+	return nil
+}

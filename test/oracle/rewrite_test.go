@@ -20,6 +20,7 @@ type condition struct {
 	key        string
 	wanted     []string
 	found      []string // what the request has; nil if it has nothing
+	inPolicy   bool     // words is asked about a value of the policy
 }
 
 func (c *condition) negated() bool { return strings.Contains(c.operator, "Not") }
@@ -32,9 +33,13 @@ func (c *condition) missing() bool {
 	return anyOf(c.wanted, func(s string) bool { return c.variables() && c.q.unfilled(s) })
 }
 
+// words says a value of the policy or of the request in other words of the same
+// meaning, about which nobody is in doubt; nil leaves it as it is.
+type words func(c *condition, s string) []string
+
 // conditions rewrites the conditions that match to ones that hold, or do not, as
-// package policy says of them.
-func conditions(matches func(c *condition) bool) func(*question) bool {
+// package policy says of them in other words.
+func conditions(matches func(c *condition) bool, in words) func(*question) bool {
 	return func(q *question) bool {
 		changed := false
 		q.each(func(_ policy.Type, d *document) {
@@ -48,7 +53,7 @@ func conditions(matches func(c *condition) bool) func(*question) bool {
 							continue
 						}
 						changed = true
-						holds := q.holds(d.Version, operator, key, l)
+						holds := c.holdsIn(in, operator)
 						delete(s.Condition[operator], key)
 						if s.Condition["Null"] == nil {
 							s.Condition["Null"] = map[string]list{}
@@ -67,6 +72,42 @@ func conditions(matches func(c *condition) bool) func(*question) bool {
 		})
 		return changed
 	}
+}
+
+// holdsIn is what package policy says of the condition in other words.
+func (c *condition) holdsIn(in words, operator string) bool {
+	say := func(list []string) (said []string) {
+		for _, s := range list {
+			if other := in(c, s); other != nil {
+				said = append(said, other...)
+				continue
+			}
+			said = append(said, s)
+		}
+		return said
+	}
+	q, wants := c.q, list{}
+	if in == nil {
+		in = func(*condition, string) []string { return nil }
+	}
+	c.inPolicy = true
+	for _, s := range say(c.wanted) {
+		wants.values = append(wants.values, value{text: s})
+	}
+	c.inPolicy = false
+	if found := say(c.found); !slices.Equal(found, c.found) {
+		q = q.clone()
+		if q.Keys == nil {
+			q.Keys = map[string][]string{}
+		}
+		for name := range q.Keys {
+			if strings.EqualFold(name, c.key) {
+				delete(q.Keys, name)
+			}
+		}
+		q.Keys[c.key] = found
+	}
+	return q.holds(c.version, operator, c.key, wants)
 }
 
 func takeApart(q *question, version, operator, key string, l list) *condition {
@@ -101,8 +142,8 @@ func qualifiers(operator string) (quantifier, bare string, ifExists bool) {
 }
 
 // resources rewrites the patterns of resources that match to the resource itself,
-// or to another one, as package policy says of them.
-func resources(matches func(p *pattern) bool) func(*question) bool {
+// or to another one, as package policy says of them in other words.
+func resources(matches func(p *pattern) bool, in func(p *pattern) string) func(*question) bool {
 	return func(q *question) bool {
 		changed := false
 		q.each(func(t policy.Type, d *document) {
@@ -118,6 +159,10 @@ func resources(matches func(p *pattern) bool) func(*question) bool {
 						p.matched = q.applies(t, d.Version, probe)
 						if p.text == "*" || !matches(p) {
 							continue
+						}
+						if in != nil {
+							probe.Resource = one(in(p))
+							p.matched = q.applies(t, "2012-10-17", probe)
 						}
 						changed = true
 						l.values[j].text = "arn:aws:none:us-east-1:000000000000:none"
@@ -208,6 +253,19 @@ func (q *question) unfilled(s string) bool {
 }
 
 var variable = regexp.MustCompile(`\$\{([^,}*?$]+)(,[^}]*)?\}`)
+
+// filled is a value with its variables replaced by what is in the request.
+func (q *question) filled(s string) []string {
+	return []string{variable.ReplaceAllStringFunc(s, func(v string) string {
+		if found := q.found(variable.FindStringSubmatch(v)[1]); len(found) == 1 {
+			return found[0]
+		}
+		return v
+	})}
+}
+
+// none is a value that nothing equals, and that is of no kind.
+var none = []string{"none\u0001"}
 
 func anyOf(list []string, is func(string) bool) bool {
 	for _, s := range list {
