@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 )
@@ -57,14 +58,18 @@ type step struct {
 // plan is steps that are of use together only.
 type plan []step
 
-// Changes are what would allow the request, tried: together they do. None if it
-// is allowed. Whoever asks anonymously is told to sign, which nothing can prove.
+// Changes are what would allow the request, tried: together they do, unless it
+// takes more than 32, which then are the first. None if it is allowed. Whoever
+// asks anonymously is told to sign, which nothing can prove.
 func (d Decision) Changes() []Change {
-	const most = 64 // one for each Deny and each grant that is missing
+	// Most denials take one change and a few trials; the bounds are for policies
+	// that somebody wrote to be slow.
+	const most, trials = 32, 128
 	var changes []Change
 	var asked asked
+	left := trials
 	for !d.Allowed && len(changes) < most {
-		p, next, ok := d.smallest(asked)
+		p, next, ok := d.smallest(asked, &left)
 		for _, s := range p {
 			changes = append(changes, s.Change)
 			asked.note(s.Change)
@@ -98,33 +103,34 @@ func (a *asked) key(lower string) bool { return slices.Contains(a.keys, lower) }
 // smallest is the first plan that leaves less to do than there was, with another
 // one instead of it if there is one, and the decision after it. Changes to the
 // request come first, since a change to a policy speaks of the request as it is.
-func (d *Decision) smallest(asked asked) (best plan, next Decision, ok bool) {
+func (d *Decision) smallest(asked asked, left *int) (best plan, next Decision, ok bool) {
 	before := d.open()
-	for _, o := range d.obstacles(asked) {
-		p, after := d.first(o.plans, before)
-		if p == nil {
-			if p = o.last(); best != nil {
-				continue
-			}
-			after, ok = d.after(p)
-			ok = ok && after.open() < before
-		} else {
-			ok = true
+	for o := range d.obstacles(asked) {
+		if *left <= 0 && best != nil {
+			break
 		}
-		asks := slices.ContainsFunc(p, func(s step) bool { return s.ask != nil })
-		if asks || best == nil {
-			best, next = p, after
-		}
-		if asks {
-			return best, next, ok
+		p, after := d.first(o.plans, before, left)
+		switch {
+		case slices.ContainsFunc(p, func(s step) bool { return s.ask != nil }):
+			return p, after, true
+		case best != nil:
+		case p != nil:
+			best, next, ok = p, after, true
+		default:
+			best = o.last()
+			next, ok = d.after(best)
+			ok = ok && next.open() < before
 		}
 	}
 	return best, next, ok
 }
 
 // first is the first of the plans that is of use.
-func (d *Decision) first(plans []plan, before int) (best plan, next Decision) {
+func (d *Decision) first(plans []plan, before int, left *int) (best plan, next Decision) {
 	for _, p := range plans {
+		if *left--; *left < 0 {
+			break
+		}
 		after, tried := d.after(p)
 		switch {
 		case !tried || after.open() >= before:
@@ -145,23 +151,26 @@ type obstacle struct {
 	last  func() plan
 }
 
-func (d *Decision) obstacles(asked asked) (list []obstacle) {
-	c := d.context()
-	for _, a := range d.attached() {
-		for i := range a.statements {
-			if s := &a.statements[i]; s.deny && s.try(&c).failed == applied {
-				list = append(list, d.lift(a, s, asked))
+func (d *Decision) obstacles(asked asked) iter.Seq[obstacle] {
+	return func(yield func(obstacle) bool) {
+		c := d.context()
+		for _, a := range d.attached() {
+			for i := range a.statements {
+				if s := &a.statements[i]; s.deny && s.try(&c).failed == applied && !yield(d.lift(a, s, asked)) {
+					return
+				}
+			}
+		}
+		for _, l := range d.missing() {
+			o := obstacle{last: func() plan { return d.grant(l, asked) }}
+			if near := d.nearest(l); near != nil && !awsManaged(near[0].Policy) {
+				o.plans = d.mend(near, asked)
+			}
+			if !yield(o) {
+				return
 			}
 		}
 	}
-	for _, l := range d.missing() {
-		o := obstacle{last: func() plan { return d.grant(l, asked) }}
-		if near := d.nearest(l); near != nil && !awsManaged(near[0].Policy) {
-			o.plans = d.mend(near, asked)
-		}
-		list = append(list, o)
-	}
-	return list
 }
 
 // open counts what is in the way: every Deny that applies and every grant that

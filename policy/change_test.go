@@ -513,3 +513,28 @@ func FuzzChanges(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkExplainDenial is what a denial costs beside its decision: one that is
+// usual, and one that somebody wrote to be slow.
+func BenchmarkExplainDenial(b *testing.B) {
+	var denials []string
+	for i := range 120 {
+		denials = append(denials, fmt.Sprintf(`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotLike":{"aws:PrincipalTag/t%d":"*a*b*c*%d"},"NumericLessThan":{"s3:max-keys":"%d"}}}`, i, i, i+10))
+	}
+	keys := policy.Keys{"s3:max-keys": {"5"}}
+	for name, statements := range map[string]string{
+		"usual":   `{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}`,
+		"hostile": strings.Join(denials, ","),
+	} {
+		b.Run(name, func(b *testing.B) {
+			p := mustParse(b, policy.Identity, "inline policy", `{"Version":"2012-10-17","Statement":[`+statements+`]}`)
+			d := policy.Evaluate(policy.Request{Principal: principals["session"], Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k", Keys: keys}, policy.Set{Identity: []*policy.Policy{p}})
+			b.ReportAllocs()
+			for b.Loop() {
+				if d.Fix() == "" {
+					b.Fatal("no fix")
+				}
+			}
+		})
+	}
+}

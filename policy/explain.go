@@ -14,8 +14,9 @@ func (d Decision) Explain() string { return d.explain(d.Changes()) }
 
 // Fix is the smallest change that would allow the request, as a clause in the
 // imperative; empty if it is allowed. It is the text of [Decision.Changes].
-func (d Decision) Fix() string {
-	changes := d.Changes()
+func (d Decision) Fix() string { return fix(d.Changes()) }
+
+func fix(changes []Change) string {
 	texts := make([]string, len(changes))
 	for i := range changes {
 		texts[i] = changes[i].sentence()

@@ -38,6 +38,7 @@ const (
 
 // Report is the whole of what is known about the decision.
 func (d Decision) Report() Report {
+	changes := d.Changes()
 	r := Report{
 		Decision:    Allowed,
 		Principal:   cmp.Or(d.req.Principal.ARN, "anonymous"),
@@ -45,9 +46,9 @@ func (d Decision) Report() Report {
 		Resource:    d.req.Resource,
 		Because:     d.Because(d.req),
 		Statements:  d.marked(),
-		Fix:         d.Fix(),
-		Changes:     d.Changes(),
-		Explanation: d.Explain(),
+		Fix:         fix(changes),
+		Changes:     changes,
+		Explanation: d.explain(changes),
 	}
 	switch {
 	case d.Explicit:
