@@ -338,7 +338,7 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_notprincipal.html",
 		rewrite: grantees(func(q *question, s *statement) bool {
 			return !s.NotPrincipal.IsZero() && !s.NotPrincipal.everyone
-		}),
+		}, func(q *question, s *statement) bool { return !q.exempts(s.NotPrincipal) }),
 	},
 	{
 		slug:   "root-needs-no-policy",
@@ -387,8 +387,9 @@ var explained = []difference{
 		rare: `{"principal": "web identity", "action": "sts:AssumeRoleWithWebIdentity", "resource-arn": "arn:aws:iam::111122223333:role/target", "resource-account": "111122223333",
 			"trust": {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": {"AWS": "111122223333"}, "Action": "*"}]}}`,
 		rewrite: grantees(func(q *question, s *statement) bool {
-			l := s.Principal.kinds["AWS"]
-			return q.Principal == "web identity" && !l.IsZero()
+			return q.Principal == "web identity" && s.Principal.lists("AWS", home, "arn:aws:iam::"+home+":root")
+		}, func(q *question, s *statement) bool {
+			return s.Principal.lists("AWS", "*") || s.Principal.lists("Federated", cast[q.Principal].principal.ARN)
 		}),
 	},
 }

@@ -115,6 +115,34 @@ func TestEveryExplainedDifferenceIsDocumented(t *testing.T) {
 	}
 }
 
+// TestOtherWordsOfTheSameMeaningGetTheSameAnswer is about package policy alone:
+// where it agreed with the simulator by mistake, no difference would tell.
+func TestOtherWordsOfTheSameMeaningGetTheSameAnswer(t *testing.T) {
+	tried := map[string]int{}
+	for n := range uint64(4000) {
+		q := generate(*seedFlag, n)
+		ours, _, err := q.decide()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range explained {
+			r := q.clone()
+			if !d.rewrite(r) {
+				continue
+			}
+			tried[d.slug]++
+			if v, decision, err := r.decide(); err != nil || v != ours {
+				t.Fatalf("case %d, %s: %s\n%s\nand %s %v\n%s\n%s", n, d.slug, ours, marshal(q), v, err, marshal(r), decision.Explain())
+			}
+		}
+	}
+	for _, d := range explained {
+		if tried[d.slug] == 0 && d.rare == "" {
+			t.Errorf("no case has other words for %s", d.slug)
+		}
+	}
+}
+
 // TestCasesFollowFromSeedAndNumber is what makes a difference reproducible.
 func TestCasesFollowFromSeedAndNumber(t *testing.T) {
 	for n := range uint64(200) {

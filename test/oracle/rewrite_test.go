@@ -218,8 +218,8 @@ func wild(pattern string) *regexp.Regexp {
 }
 
 // grantees rewrites the statements whose Principal or NotPrincipal matches to
-// ones about everyone, or about someone else, as package policy says of them.
-func grantees(matches func(q *question, s *statement) bool) func(*question) bool {
+// ones about everyone, or about someone else, as speaks says of them.
+func grantees(matches func(q *question, s *statement) bool, speaks func(q *question, s *statement) bool) func(*question) bool {
 	return func(q *question) bool {
 		changed := false
 		q.each(func(t policy.Type, d *document) {
@@ -229,17 +229,43 @@ func grantees(matches func(q *question, s *statement) bool) func(*question) bool
 					continue
 				}
 				changed = true
-				probe := statement{Principal: s.Principal, NotPrincipal: s.NotPrincipal, Action: one("*")}
-				named := q.applies(t, d.Version, probe)
+				of := speaks(q, s)
 				s.NotPrincipal = principals{}
 				s.Principal = principals{everyone: true}
-				if !named {
+				if !of {
 					s.Principal = principals{kinds: map[string]list{"AWS": one("000000000000")}}
 				}
 			}
 		})
 		return changed
 	}
+}
+
+// lists reports whether a Principal element has one of the names.
+func (p principals) lists(kind string, names ...string) bool {
+	return slices.ContainsFunc(p.kinds[kind].values, func(v value) bool { return slices.Contains(names, v.text) })
+}
+
+// exempts reports whether NotPrincipal exempts the caller, as AWS's page has it:
+// if it lists the account, the user or role, and the session.
+func (q *question) exempts(p principals) bool {
+	me := cast[q.Principal].principal
+	if p.lists("AWS", "*") {
+		return q.Boundary == nil
+	}
+	account := p.lists("AWS", home, "arn:aws:iam::"+home+":root")
+	switch me.Kind {
+	case policy.Service:
+		return p.lists("Service", me.ARN)
+	case policy.Federated:
+		return p.lists("Federated", me.ARN)
+	case policy.Anonymous:
+		return false
+	case policy.Root:
+		return account
+	}
+	behind := me.RoleARN + me.UserARN
+	return q.Boundary == nil && account && p.lists("AWS", me.ARN) && (behind == "" || p.lists("AWS", behind))
 }
 
 // unfilled reports whether a value has a variable without a value and a default.
