@@ -203,9 +203,9 @@ func TestExternalIDIsACondition(t *testing.T) {
 	c := w.stsAs(w.aws.Admin())
 	w.assume(c, sts.AssumeRoleInput{RoleArn: &role, ExternalId: aws.String("us-east-1/111122223333/local/ns/sa")})
 	_, err := c.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session"), ExternalId: aws.String("wrong")})
-	wantError(t, err, "AccessDenied", `Fix: make the request's sts:ExternalId "us-east-1/111122223333/local/ns/sa"`)
+	wantError(t, err, "AccessDenied", `Fix: pass the external ID "us-east-1/111122223333/local/ns/sa".`)
 	_, err = c.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("session")})
-	wantError(t, err, "AccessDenied", `Fix: make the request carry sts:ExternalId with "us-east-1/111122223333/local/ns/sa", or remove the condition`)
+	wantError(t, err, "AccessDenied", `Fix: pass the external ID "us-east-1/111122223333/local/ns/sa".`)
 }
 
 func TestSourceIdentityStaysInAChain(t *testing.T) {

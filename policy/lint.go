@@ -72,7 +72,6 @@ var lintRules = []struct {
 	{"size", (*linter).size},
 	{"character", (*linter).characters},
 	{"wildcard-principal", (*linter).wildcardPrincipal},
-	{"trust-action", (*linter).trustActions},
 	{"trust-tag-session", (*linter).trustTagSession},
 	{"confused-deputy", (*linter).confusedDeputy},
 	{"oidc-subject", (*linter).oidcSubject},
@@ -107,7 +106,7 @@ func syntaxFinding(t Type, document []byte, err error) Finding {
 	if e.Expected != "" {
 		f.Fix = "expected here: " + e.Expected
 	}
-	if other := GuessType(document); other != t {
+	if other := GuessType(document); other != t && !strings.HasSuffix(e.Problem, noTrustAction) {
 		if _, err := Parse(other, "", document); err == nil {
 			article := "a "
 			if other == Identity {
@@ -174,7 +173,7 @@ func assumesRole(statement *node) bool {
 	actions := values(cmp.Or(statement.member("Action"), statement.member("NotAction")))
 	for _, a := range actions {
 		name := asciiLower(a.text)
-		if !strings.HasPrefix(name, "sts:") || name != "sts:*" && !trustVerb(name) && !strings.HasPrefix(name, "sts:assumerole") {
+		if !strings.HasPrefix(name, "sts:") || name != "sts:*" && !slices.Contains(trustVerbs, name) && !strings.HasPrefix(name, "sts:assumerole") {
 			return false
 		}
 	}

@@ -310,7 +310,11 @@ func genDead(d draw, t testing.TB, kind policy.Type) (with, without []byte, dead
 				s["Effect"] = "Deny"
 			}
 			if s["Action"] != nil {
-				s["Action"] = pick(d, []string{"*", "s3:*", "sts:*", "s3:GetObject", "sts:AssumeRole"}, "action")
+				actions := []string{"*", "s3:*", "sts:*", "s3:GetObject", "sts:AssumeRole"}
+				if kind == policy.Trust {
+					actions = []string{"*", "sts:*", "sts:Tag*", "sts:AssumeRole"}
+				}
+				s["Action"] = pick(d, actions, "action")
 			}
 			if d(2, "unconditional") == 0 {
 				delete(s, "Condition")

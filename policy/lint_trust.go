@@ -15,31 +15,6 @@ var podIdentityTags = []string{
 	"eks-cluster-arn", "eks-cluster-name", "kubernetes-namespace", "kubernetes-service-account", "kubernetes-pod-name", "kubernetes-pod-uid",
 }
 
-// trustVerbs are the actions of trust policies, in lower case.
-var trustVerbs = []string{
-	"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity", "sts:setcontext",
-}
-
-func trustVerb(name string) bool { return slices.Contains(trustVerbs, name) }
-
-// trustActions finds actions that no trust policy may have.
-func (l *linter) trustActions() {
-	if l.policy.Type != Trust {
-		return
-	}
-	for i := range l.statements {
-		s := &l.statements[i]
-		nodes := values(s.element("Action"))
-		for j, item := range s.actionSet.items {
-			if !slices.ContainsFunc(trustVerbs, func(verb string) bool { return glob(s.actions[j].pattern, verb) }) {
-				l.add(s, nodes[j].start, Error, excerpt(item.source)+" is no action of a trust policy",
-					"a trust policy says who may assume the role, and IAM refuses other actions in it; what the role may do is in its permission policies",
-					"use sts:AssumeRole, sts:AssumeRoleWithWebIdentity, sts:AssumeRoleWithSAML, sts:TagSession, sts:SetSourceIdentity or sts:SetContext")
-			}
-		}
-	}
-}
-
 // trustTagSession finds pod identity's principals that may assume the role and
 // may not tag the session, which pod identity always does.
 func (l *linter) trustTagSession() {

@@ -208,7 +208,7 @@ func (c *compiler) element(s *statement, m member) (err error) {
 		s.principals, err = c.principals(m.value)
 	case "Action", "NotAction":
 		s.notAction = m.key == "NotAction"
-		s.actions, err = c.actions(m.value)
+		s.actions, err = c.actions(m.value, !s.notAction)
 	case "Resource", "NotResource":
 		s.notResource = m.key == "NotResource"
 		s.resources, err = c.resources(m.value)
@@ -291,7 +291,23 @@ func (t Type) forbids(element string) bool {
 
 var actionPattern = regexp.MustCompile(`^([A-Za-z0-9-]+:[A-Za-z0-9*?_./-]+|\*)$`)
 
-func (c *compiler) actions(n *node) ([]action, error) {
+// trustVerbs are the actions of trust policies, in lower case
+// (https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html).
+var trustVerbs = []string{
+	"sts:assumerole", "sts:assumerolewithsaml", "sts:assumerolewithwebidentity", "sts:tagsession", "sts:setsourceidentity", "sts:setcontext",
+}
+
+const noTrustAction = " is no action of a role trust policy"
+
+// trusts reports whether a trust policy may name the action: IAM refuses others
+// (https://github.com/hashicorp/terraform-provider-aws/issues/32872). A wildcard
+// is taken if it covers one; whether IAM takes it is not documented.
+func (a *action) trusts() bool {
+	return slices.ContainsFunc(trustVerbs, func(verb string) bool { return glob(a.pattern, verb) })
+}
+
+// actions compiles an Action element, or if named is unset a NotAction.
+func (c *compiler) actions(n *node, named bool) ([]action, error) {
 	values, err := c.list(n, false)
 	if err != nil {
 		return nil, err
@@ -304,7 +320,12 @@ func (c *compiler) actions(n *node) ([]action, error) {
 		if !actionPattern.MatchString(v.text) {
 			return nil, c.failNode(v, excerpt(v.text)+" is not an action", `"*" or SERVICE:ACTION, such as s3:GetObject or s3:Get*`)
 		}
-		list = append(list, action{v.text, wildcards.Replace(asciiLower(v.text))})
+		one := action{v.text, wildcards.Replace(asciiLower(v.text))}
+		if c.policy.Type == Trust && named && !one.trusts() {
+			return nil, c.failNode(v, excerpt(v.text)+noTrustAction,
+				"sts:AssumeRole, sts:AssumeRoleWithWebIdentity, sts:AssumeRoleWithSAML, sts:TagSession, sts:SetSourceIdentity or sts:SetContext")
+		}
+		list = append(list, one)
 	}
 	return list, nil
 }

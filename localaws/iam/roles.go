@@ -52,9 +52,6 @@ func (s *State) parseTrust(r *Identity, text string) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	if err := checkActions(text); err != nil {
-		return Document{}, err
-	}
 	return d, s.checkPrincipals(text)
 }
 
