@@ -16,7 +16,7 @@ type contextKey struct {
 func newContextKey(name string) contextKey {
 	l := asciiLower(name)
 	facts, _ := catalogued(l)
-	return contextKey{name: name, lower: l, multivalued: facts.multivalued}
+	return contextKey{name: name, lower: l, multivalued: facts.multivalued || slices.Contains(lists, l)}
 }
 
 func asciiLower(s string) string {

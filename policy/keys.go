@@ -161,6 +161,21 @@ var catalogue = byLowerName(
 	keyFacts{name: "s3:RequestObjectTagKeys", types: stringValue, multivalued: true},
 )
 
+// lists are keys of other services that hold lists, in lower case
+// (https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html).
+var lists = strings.Fields(asciiLower(`
+	autoscaling:LoadBalancerNames autoscaling:TargetGroupARNs autoscaling:VPCZoneIdentifiers cloudformation:ResourceTypes
+	cloudwatch:AlarmActions dynamodb:FirstPartitionKeyValues dynamodb:SecondPartitionKeyValues dynamodb:ThirdPartitionKeyValues
+	dynamodb:FourthPartitionKeyValues ec2:VpcePrivateDnsSpecifiedDomains ecs:capacity-provider ecs:compute-compatibility ecs:subnet
+	eks:encryptionConfigProviderKeyArns eks:kubernetesGroups eks:namespaces elasticloadbalancing:ListenerProtocol
+	elasticloadbalancing:SecurityGroup elasticloadbalancing:Subnet events:detail-type events:EventBusArn events:source events:TargetArn
+	iam:AccountPropertyNamespaces kms:EncryptionContextKeys kms:GrantOperations kms:ResourceAliases lambda:Layer lambda:SecurityGroupIds
+	lambda:SubnetIds logs:LogGeneratingResourceArns route53:ChangeResourceRecordSetsActions
+	route53:ChangeResourceRecordSetsNormalizedRecordNames route53:ChangeResourceRecordSetsRecordTypes s3:InventoryAccessibleOptionalFields
+	sagemaker:InstanceTypes sagemaker:VpcSecurityGroupIds sagemaker:VpcSubnets secretsmanager:AddReplicaRegions ses:Recipients
+	ssm:DocumentCategories ssm:DocumentVersion
+`))
+
 func byLowerName(list ...keyFacts) map[string]keyFacts {
 	m := make(map[string]keyFacts, len(list))
 	for _, k := range list {
