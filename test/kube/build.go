@@ -41,7 +41,7 @@ func Kubebox(ctx context.Context, progress io.Writer) (string, error) {
 		return "", err
 	}
 	flags := append(slices.Clone(buildFlags), "-ldflags", linkerFlags(version))
-	key, err := sourceKey(ctx, source, flags)
+	key, err := sourceKey(ctx, source, filepath.Join(source, "go.mod"), flags)
 	if err != nil {
 		return "", err
 	}
@@ -83,14 +83,16 @@ func kubernetesVersion(source string) (string, error) {
 	return string(found[1]), nil
 }
 
-// sourceKey names a build by what goes into it.
-func sourceKey(ctx context.Context, source string, flags []string) (string, error) {
+// sourceKey names a build by what goes into it: the Go files of a folder, go.mod and the go.sum
+// beside it, the toolchain and the flags.
+func sourceKey(ctx context.Context, source, gomod string, flags []string) (string, error) {
 	files, err := filepath.Glob(filepath.Join(source, "*.go"))
 	if err != nil {
 		return "", err
 	}
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
 	h := sha256.New()
-	for _, name := range append(files, filepath.Join(source, "go.mod"), filepath.Join(source, "go.sum")) {
+	for _, name := range append(files, gomod, strings.TrimSuffix(gomod, "mod")+"sum") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return "", err
