@@ -312,26 +312,38 @@ func (d *Decision) called(t Type) string {
 	return t.String()
 }
 
-// Reasons are what every statement of every policy contributed: the deciding
-// ones, and for each that did not apply the first clause that failed. The order
-// is that of AWS's evaluation, then that of the documents.
+// Reasons are what every statement of every policy contributed: those that decide,
+// or came nearest, are marked, and each that did not apply has the first clause
+// that failed. The order is that of AWS's evaluation, then that of the documents.
 func (d Decision) Reasons() []Reason {
-	var reasons []Reason
-	c := context{req: &d.req, bounded: d.set.Boundary != nil}
-	d.set.each(&d.req.Principal, func(p *Policy, _ Type, _ int) {
-		for i := range p.statements {
-			s := &p.statements[i]
-			reasons = append(reasons, s.reason(&c, p, s.try(&c)))
+	c := d.context()
+	reasons := []Reason{}
+	for _, a := range d.attached() {
+		for i := range a.statements {
+			s := &a.statements[i]
+			v := s.try(&c)
+			r := s.reason(&c, a.Policy, v)
+			r.Level = a.level
+			r.Decides = r.Applied && (d.Explicit && s.deny || d.Allowed && d.lets(a, v))
+			reasons = append(reasons, r)
 		}
-	})
+	}
+	for _, l := range d.missing() {
+		if near := d.nearest(l); near != nil && !d.Explicit {
+			for i := range reasons {
+				r := &reasons[i]
+				r.Nearest = r.Nearest || r.Policy == near[0].Policy && r.Type == near[0].Type && r.Level == near[0].Level && r.Number == near[0].Number
+			}
+		}
+	}
 	return reasons
 }
 
 // reason turns a verdict into what people read.
 func (s *statement) reason(c *context, p *Policy, v verdict) Reason {
 	r := Reason{
-		Policy: p.Name, Type: p.Type, Sid: s.sid, Index: s.index, Effect: "Allow",
-		Applied: v.failed == applied, Clause: v.failed.String(), Variable: v.missing, Line: s.line, Col: s.col,
+		Policy: p.Name, Type: p.Type, Sid: s.sid, Number: s.index + 1, Effect: "Allow",
+		Applied: v.failed == applied, Clause: v.failed.String(), Variable: v.missing, Line: s.line, Column: s.col,
 	}
 	if s.deny {
 		r.Effect = "Deny"

@@ -74,7 +74,7 @@ func (p *Principal) name() string {
 func (d *Decision) explainAllow(b *strings.Builder) {
 	p := &d.req.Principal
 	granted, limits := 0, 0
-	for _, r := range d.marked() {
+	for _, r := range d.Reasons() {
 		switch {
 		case !r.Decides:
 		case r.Type.limits():
@@ -95,7 +95,7 @@ func (d *Decision) explainAllow(b *strings.Builder) {
 		return
 	}
 	var names []string
-	for _, r := range d.marked() {
+	for _, r := range d.Reasons() {
 		if r.Decides && r.Type.limits() {
 			names = append(names, r.Statement())
 		}

@@ -116,7 +116,7 @@ func TestReasonsNameEveryStatement(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if r := d.Reasons()[1]; r.Line != 5 || r.Col != 5 || r.Policy != "inline policy x of role app" {
+	if r := d.Reasons()[1]; r.Line != 5 || r.Column != 5 || r.Policy != "inline policy x of role app" {
 		t.Errorf("%+v", r)
 	}
 }

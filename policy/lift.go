@@ -14,7 +14,7 @@ func (d *Decision) lift(a attached, s *statement, asked asked) obstacle {
 	}
 	return obstacle{plans: plans, last: func() plan {
 		return plan{{
-			Change: Change{Do: RemoveStatement, Policy: m.Policy, Type: a.as.String(), Level: a.level, Statement: m.Index + 1, Text: d.removal(&m)},
+			Change: Change{Do: RemoveStatement, Policy: m.Policy, Type: a.as.String(), Level: a.level, Statement: m.Number, Text: d.removal(&m)},
 			policy: a.Policy,
 			edit: func(p *Policy) bool {
 				p.statements = slices.DeleteFunc(p.statements, func(other statement) bool { return other.index == s.index })

@@ -265,5 +265,5 @@ func (l *linter) add(s *lintStatement, at int, severity Severity, what, why, fix
 
 // called is how findings name another statement.
 func (s *lintStatement) called() string {
-	return Reason{Index: s.index, Sid: s.sid, Policy: "this document"}.short()
+	return Reason{Number: s.index + 1, Sid: s.sid, Policy: "this document"}.short()
 }

@@ -22,9 +22,9 @@ func (m *miss) place() string { return m.short() }
 
 // change is a change to the statement.
 func (m *miss) change(ch Change, edit func(s *statement) bool) plan {
-	ch.Policy, ch.Type, ch.Level, ch.Statement = m.Policy, m.at.as.String(), m.at.level, m.Index+1
+	ch.Policy, ch.Type, ch.Level, ch.Statement = m.Policy, m.at.as.String(), m.at.level, m.Number
 	return plan{{Change: ch, policy: m.at.Policy, edit: func(p *Policy) bool {
-		i := slices.IndexFunc(p.statements, func(s statement) bool { return s.index == m.Index })
+		i := slices.IndexFunc(p.statements, func(s statement) bool { return s.index+1 == m.Number })
 		return i >= 0 && edit(&p.statements[i])
 	}}}
 }

@@ -148,34 +148,33 @@ type Decision struct {
 
 // Reason is what one statement contributed.
 type Reason struct {
-	Policy string // Policy.Name
-	Type   Type
-	Sid    string
-	Index  int // of the statement, from 0
+	Policy string `json:"policy"` // Policy.Name
+	Type   Type   `json:"type"`
 	// Level is the organization's level that a service control policy is attached
 	// to, from 1, the root; 0 for other policies.
-	Level   int
-	Effect  string // "Allow" or "Deny"
-	Applied bool
-	// Decides is set, in a [Report], for what decided: a Deny that applied in an
-	// explicit denial, the Allow that granted and those that had to agree in an
-	// allowed request.
-	Decides bool
-	// Nearest is set, in a [Report], for the Allow of an implicit denial that came
-	// nearest to applying.
-	Nearest bool
+	Level  int    `json:"level,omitempty"`
+	Number int    `json:"statement"` // of the statement in its policy, from 1
+	Sid    string `json:"sid,omitempty"`
+	// Line and Column are where the statement begins in its document, from 1.
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Effect  string `json:"effect"` // "Allow" or "Deny"
+	Applied bool   `json:"applied"`
+	// Decides is set for what decided: a Deny that applied in an explicit denial,
+	// the Allow that granted and those that had to agree in an allowed request.
+	Decides bool `json:"decides,omitempty"`
+	// Nearest is set for the Allow of an implicit denial that came nearest to applying.
+	Nearest bool `json:"nearest,omitempty"`
 	// Clause is the first clause that failed: "Principal", "Action", "Resource"
 	// or "Condition"; empty if the statement applied.
-	Clause   string
-	Operator string // of a failed condition
+	Clause   string `json:"clause,omitempty"`
+	Operator string `json:"operator,omitempty"` // of a failed condition
 	// Key is the condition key of a failed condition, or the key of the policy
 	// variable that the request has no value for.
-	Key string
+	Key string `json:"key,omitempty"`
 	// Variable is the key of a policy variable, in the clause that failed, that the
 	// request has no single value for; empty if there is none.
-	Variable string
-	Wanted   []string // what the clause asks for
-	Found    []string // what the request has; nil if it has nothing
-	// Line and Col are where the statement begins in its document, from 1.
-	Line, Col int
+	Variable string   `json:"variable,omitempty"`
+	Wanted   []string `json:"wanted,omitempty"` // what the clause asks for
+	Found    []string `json:"found,omitempty"`  // what the request has; nil if it has nothing
 }

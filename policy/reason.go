@@ -13,12 +13,12 @@ import (
 func (r Reason) Statement() string {
 	at := fmt.Sprintf("line %d", r.Line)
 	if r.Line == 1 {
-		at += fmt.Sprintf(", column %d", r.Col)
+		at += fmt.Sprintf(", column %d", r.Column)
 	}
 	if r.Sid != "" {
 		at = fmt.Sprintf("Sid %q, %s", r.Sid, at)
 	}
-	return fmt.Sprintf("statement %d (%s) of %s", r.Index+1, at, r.document())
+	return fmt.Sprintf("statement %d (%s) of %s", r.Number, at, r.document())
 }
 
 // short is the place for a fix, which goes into AWS's sentences too.
@@ -27,7 +27,7 @@ func (r Reason) short() string {
 	if r.Sid != "" {
 		sid = fmt.Sprintf(" (Sid %q)", r.Sid)
 	}
-	return fmt.Sprintf("statement %d%s of %s", r.Index+1, sid, cmp.Or(r.Policy, r.document()))
+	return fmt.Sprintf("statement %d%s of %s", r.Number, sid, cmp.Or(r.Policy, r.document()))
 }
 
 // document is how people call the statement's policy.

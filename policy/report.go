@@ -45,7 +45,7 @@ func (d Decision) Report() Report {
 		Action:      d.req.Action,
 		Resource:    d.req.Resource,
 		Because:     d.Because(d.req),
-		Statements:  d.marked(),
+		Statements:  d.Reasons(),
 		Fix:         fix(changes),
 		Changes:     changes,
 		Explanation: d.explain(changes),
@@ -65,31 +65,6 @@ func (d Decision) Report() Report {
 // MarshalJSON writes the Report.
 func (d Decision) MarshalJSON() ([]byte, error) { return json.Marshal(d.Report()) }
 
-// marked are the Reasons with those that decide, or came nearest, marked.
-func (d *Decision) marked() []Reason {
-	c := d.context()
-	reasons := []Reason{}
-	for _, a := range d.attached() {
-		for i := range a.statements {
-			s := &a.statements[i]
-			v := s.try(&c)
-			r := s.reason(&c, a.Policy, v)
-			r.Level = a.level
-			r.Decides = r.Applied && (d.Explicit && s.deny || d.Allowed && d.lets(a, v))
-			reasons = append(reasons, r)
-		}
-	}
-	for _, l := range d.missing() {
-		if near := d.nearest(l); near != nil && !d.Explicit {
-			for i := range reasons {
-				r := &reasons[i]
-				r.Nearest = r.Nearest || r.Policy == near[0].Policy && r.Type == near[0].Type && r.Level == near[0].Level && r.Index == near[0].Index
-			}
-		}
-	}
-	return reasons
-}
-
 // lets reports whether an Allow that applied counts: resource control policies
 // only deny, and what names the account in its own resource policy grants nothing.
 func (d *Decision) lets(a attached, v verdict) bool {
@@ -103,32 +78,6 @@ func (d *Decision) lets(a attached, v verdict) bool {
 		return !(sameAccount && d.findings.granted == namedDirectly)
 	}
 	return true
-}
-
-// MarshalJSON writes the reason with its statement's number counted from 1.
-func (r Reason) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Policy    string   `json:"policy"`
-		Type      Type     `json:"type"`
-		Level     int      `json:"level,omitempty"`
-		Statement int      `json:"statement"`
-		Sid       string   `json:"sid,omitempty"`
-		Line      int      `json:"line"`
-		Column    int      `json:"column"`
-		Effect    string   `json:"effect"`
-		Applied   bool     `json:"applied"`
-		Decides   bool     `json:"decides,omitempty"`
-		Nearest   bool     `json:"nearest,omitempty"`
-		Clause    string   `json:"clause,omitempty"`
-		Operator  string   `json:"operator,omitempty"`
-		Key       string   `json:"key,omitempty"`
-		Variable  string   `json:"variable,omitempty"`
-		Wanted    []string `json:"wanted,omitempty"`
-		Found     []string `json:"found,omitempty"`
-	}{
-		r.Policy, r.Type, r.Level, r.Index + 1, r.Sid, r.Line, r.Col, r.Effect, r.Applied, r.Decides, r.Nearest,
-		r.Clause, r.Operator, r.Key, r.Variable, r.Wanted, r.Found,
-	})
 }
 
 // MarshalText is AWS's name of the type: "identity-based policy".

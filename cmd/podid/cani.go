@@ -212,7 +212,7 @@ func statementRows(statements []policy.Reason) (rows [][]string) {
 		if s.Decides {
 			applies = "yes, decides"
 		}
-		name := fmt.Sprintf("%d, line %d", s.Index+1, s.Line)
+		name := fmt.Sprintf("%d, line %d", s.Number, s.Line)
 		if s.Sid != "" {
 			name += ", " + s.Sid
 		}

@@ -49,7 +49,7 @@ func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
 		r.lead = lead(answer.Pod)
 	}
 	if answer.Decision != nil {
-		r.Report = answer.Decision.Plain()
+		r.Report = *answer.Decision
 		if answer.Pod == nil {
 			r.noteTags(&q)
 		}

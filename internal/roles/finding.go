@@ -109,7 +109,7 @@ func finding(v policy.TrustVerdict) error {
 	if r.Policy == "" {
 		return fmt.Errorf("trust policy: %s: no Allow statement", v.Action)
 	}
-	where := "statement " + strconv.Itoa(r.Index+1)
+	where := "statement " + strconv.Itoa(r.Number)
 	if r.Sid != "" {
 		where += " (" + r.Sid + ")"
 	}

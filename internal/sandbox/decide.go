@@ -33,9 +33,9 @@ type Question struct {
 // Decision what they may do.
 type Answer struct {
 	// Pod is how a pod gets its role, as far as it gets; nil for others.
-	Pod      *PodRole `json:"pod,omitempty"`
-	Problem  *Refusal `json:"problem,omitempty"`
-	Decision *Report  `json:"decision,omitempty"`
+	Pod      *PodRole       `json:"pod,omitempty"`
+	Problem  *Refusal       `json:"problem,omitempty"`
+	Decision *policy.Report `json:"decision,omitempty"`
 	// Keys are the condition keys that the world took beside the question's.
 	Keys policy.Keys `json:"keys,omitempty"`
 }
@@ -57,34 +57,6 @@ type PodRole struct {
 type Refusal struct {
 	wireProblem
 	STS string `json:"sts,omitempty"`
-}
-
-// Report is policy.Report, which it reads back from JSON as well.
-type Report struct {
-	policy.Report
-	Statements []Statement `json:"statements"`
-}
-
-// Statement is policy.Reason in the JSON of the control API.
-type Statement policy.Reason
-
-func newReport(d policy.Decision) *Report {
-	r := &Report{Report: d.Report()}
-	for _, s := range r.Report.Statements {
-		r.Statements = append(r.Statements, Statement(s))
-	}
-	r.Report.Statements = nil
-	return r
-}
-
-// Plain is the report as package policy makes it.
-func (r *Report) Plain() policy.Report {
-	plain := r.Report
-	plain.Statements = make([]policy.Reason, len(r.Statements))
-	for i, s := range r.Statements {
-		plain.Statements[i] = policy.Reason(s)
-	}
-	return plain
 }
 
 // Decide answers q. For a pod it is the exchange of podid-auth without a token,
@@ -130,7 +102,7 @@ func answered(a Answer) func(localaws.Answer, error) (Answer, error) {
 		if err != nil {
 			return a, err
 		}
-		a.Decision, a.Keys = newReport(d.Decision), d.Keys
+		a.Decision, a.Keys = new(d.Decision.Report()), d.Keys
 		return a, nil
 	}
 }

@@ -156,11 +156,11 @@ func TestAnAnswerCrossesTheControlAPIWhole(t *testing.T) {
 	bind(t, w)
 	put(t, w, "cart", ownNamespace)
 	a := decide(t, w, "s3:GetObject", "arn:aws:s3:::orders/other")
-	plain := a.Decision.Plain()
+	plain := a.Decision
 	if n := len(plain.Statements); n != 5 {
 		t.Fatalf("%d statements came", n)
 	}
-	if s := plain.Statements[4]; s.Index != 4 || s.Line != 6 || s.Col != 2 || s.Type != policy.Identity || s.Sid != "No" || s.Mismatch() == "" {
+	if s := plain.Statements[4]; s.Number != 5 || s.Line != 6 || s.Column != 2 || s.Type != policy.Identity || s.Sid != "No" || s.Mismatch() == "" {
 		t.Errorf("the last statement came as %+v", s)
 	}
 	names, err := w.Connection().ServiceAccounts(t.Context())
