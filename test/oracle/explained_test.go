@@ -101,7 +101,7 @@ var explained = []difference{
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Date" && (anyOf(c.found, digits.MatchString) || anyOf(c.wanted, digits.MatchString))
 		}, func(c *condition, s string) []string {
-			if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && digits.MatchString(s) {
+			if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && digits.MatchString(s) && seconds < 1e11 {
 				return []string{time.Unix(seconds, 0).UTC().Format(time.RFC3339)}
 			}
 			return nil
@@ -128,10 +128,10 @@ var explained = []difference{
 		source: guide + "reference_policies_elements_condition_operators.html",
 		rewrite: conditions(func(c *condition) bool {
 			return c.family == "Date" && anyOf(c.found, func(s string) bool {
-				return !date.MatchString(s) || s == "2026-02-30"
+				return s != "" && !date.MatchString(s) || s == "2026-02-30"
 			})
 		}, func(c *condition, s string) []string {
-			if !c.inPolicy && !date.MatchString(s) || s == "2026-02-30" || s == "2026-13-01" {
+			if !c.inPolicy && s != "" && !date.MatchString(s) || s == "2026-02-30" || s == "2026-13-01" {
 				return none
 			}
 			return nil

@@ -28,8 +28,8 @@ var (
 	caseFlag  = flag.Int64("case", -1, "compare this case of the seed alone, and show it")
 )
 
-// maxRefused is how many cases the simulator may refuse for each that it answers.
-const maxRefused = 0.05
+// maxRefused is how many cases either may refuse for each that both answer.
+const maxRefused = 0.01
 
 func compareWith(t *testing.T) *comparison {
 	return &comparison{T: t, simulator: start(t), seed: *seedFlag, explained: map[string]int{}, refused: map[string]int{}, counts: newCounts()}
@@ -123,7 +123,7 @@ func TestOtherWordsOfTheSameMeaningGetTheSameAnswer(t *testing.T) {
 		q := generate(*seedFlag, n)
 		ours, _, err := q.decide()
 		if err != nil {
-			t.Fatal(err)
+			continue // see maxRefused
 		}
 		for _, d := range explained {
 			r := q.clone()
@@ -173,7 +173,8 @@ func (c *comparison) compare(n uint64, q *question, a answer) {
 	c.forget(q, a)
 	ours, _, err := q.decide()
 	if err != nil {
-		c.Fatalf("case %d: the generator wrote a policy that is none: %v\n%s", n, err, marshal(q))
+		c.refused[err.Error()]++
+		return
 	}
 	c.compared++
 	c.counts.add(q, ours)
@@ -295,7 +296,7 @@ func (c *comparison) report() {
 	}
 	c.Logf("%d compared, %d refused, %d differ, %d questions asked", c.compared, refused, c.differences, c.simulator.asked)
 	if float64(refused) > maxRefused*float64(c.compared) {
-		c.Errorf("the simulator refused %d cases", refused)
+		c.Errorf("%d cases are refused: %v", refused, c.refused)
 	}
 	c.counts.report(c)
 	for _, d := range explained {

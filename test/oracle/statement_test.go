@@ -96,8 +96,11 @@ func (g *generator) actions(t policy.Type, narrow bool) list {
 		s := pick(g, []string{
 			g.q.Action, g.q.Action, service + ":*", service + ":" + name[:3] + "*", "*",
 			service + ":*" + name[len(name)-4:], service + ":?" + name[1:], strings.ToUpper(service) + ":" + strings.ToLower(name),
-			pick(g, catalogue).action, pick(g, trusted).action,
+			pick(g, trusted).action, pick(g, trusted).action,
 		})
+		if t != policy.Trust && g.oneIn(10) {
+			s = pick(g, catalogue).action
+		}
 		if s == "*" && (t == policy.ResourceControl || narrow) {
 			s = service + ":*"
 		}
