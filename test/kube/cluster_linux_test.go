@@ -13,9 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/openpodidentity/podid/test/kube"
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
@@ -31,6 +34,8 @@ func TestCluster(t *testing.T) {
 		t.Logf("two nodes ready after %v", time.Since(began).Round(100*time.Millisecond))
 		client := kubernetes.NewForConfigOrDie(c.Config())
 		makeServiceAccount(t, client, "default", "test-sa")
+		makeNamespace(t, client, "test-namespace")
+		makeServiceAccount(t, client, "test-namespace", "test-sa")
 		one, two := servingPod(t, client, "one", "node1"), servingPod(t, client, "two", "node2")
 		three := servingPod(t, client, "three", "node1")
 		one, two, three = awaitRunning(t, client, one), awaitRunning(t, client, two), awaitRunning(t, client, three)
@@ -51,8 +56,19 @@ func TestCluster(t *testing.T) {
 		})
 		t.Run("PodsReachWhatTheTestListensTo", func(t *testing.T) { listening(t, c) })
 		t.Run("TheTestReachesPods", func(t *testing.T) { dialing(t, c, one) })
+		t.Run("PortsHaveServiceRecords", func(t *testing.T) { serviceRecords(t, c) })
+		t.Run("AWebhookThatIsAService", func(t *testing.T) { serviceWebhook(t, c, client) })
+		t.Run("ADaemonSetOnTheNodesNetwork", func(t *testing.T) { daemonSet(t, c, client) })
 		t.Run("DeploymentsRun", func(t *testing.T) { deployment(t, client) })
 		t.Run("AnAddressOnANodeIsItsOwn", func(t *testing.T) { linkLocal(t, c) })
+		t.Run("ANodeThatCannotStartSaysWhy", func(t *testing.T) {
+			_, err := c.StartNode(t.Context(), kube.NodeOptions{Labels: map[string]string{"no label": "x"}})
+			for _, text := range []string{"start node3", "kubelet ended", "no label"} {
+				if err := wants(err, text); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 		t.Run("ALostNodeIsLost", func(t *testing.T) { loseANode(t, c, client, one) })
 	})
 	if after := hostState(t); after != before {
@@ -233,6 +249,104 @@ func dialing(t *testing.T, c *kube.Cluster, pod *core.Pod) {
 	}
 }
 
+func serviceRecords(t *testing.T, c *kube.Cluster) {
+	for _, network := range []string{"udp", "tcp"} {
+		conn, err := c.Network.DialContext(t.Context(), network, net.JoinHostPort(kube.Gateway, "53"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		question := new(dns.Msg).SetQuestion("_http._tcp.balanced.default.svc.cluster.local.", dns.TypeSRV)
+		answer, _, err := new(dns.Client).ExchangeWithConn(question, &dns.Conn{Conn: conn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(answer.Answer) != 1 {
+			t.Fatalf("%s: %v", network, answer)
+		}
+		if srv, ok := answer.Answer[0].(*dns.SRV); !ok || srv.Port != 80 || srv.Target != "balanced.default.svc.cluster.local." {
+			t.Errorf("%s: %v", network, answer.Answer)
+		}
+	}
+}
+
+// serviceWebhook has the API server find a webhook by its service, as it finds podid's; the service's endpoint is the test.
+func serviceWebhook(t *testing.T, c *kube.Cluster, client kubernetes.Interface) {
+	l, err := c.Network.Listen("tcp", net.JoinHostPort(kube.Gateway, "8443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveHook(t, c.ControlPlane, l, "hook.default.svc")
+	_, err = client.CoreV1().Services("default").Create(t.Context(), &core.Service{
+		ObjectMeta: meta.ObjectMeta{Name: "hook"},
+		Spec:       core.ServiceSpec{Ports: []core.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(8443)}}},
+	}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, unnamed := int32(8443), ""
+	_, err = client.DiscoveryV1().EndpointSlices("default").Create(t.Context(), &discovery.EndpointSlice{
+		ObjectMeta:  meta.ObjectMeta{Name: "hook", Labels: map[string]string{discovery.LabelServiceName: "hook"}},
+		AddressType: discovery.AddressTypeIPv4,
+		Endpoints:   []discovery.Endpoint{{Addresses: []string{kube.Gateway}}},
+		Ports:       []discovery.EndpointPort{{Name: &unnamed, Port: &port}},
+	}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	callHook(t, client, admissionregistration.WebhookClientConfig{
+		Service: &admissionregistration.ServiceReference{Namespace: "default", Name: "hook"}, CABundle: c.CA(),
+	})
+}
+
+// daemonSet is what podid-agent will be: on the node's network, not root, on port 80 by a file
+// capability, in an image that the test makes, with cluster names.
+func daemonSet(t *testing.T, c *kube.Cluster, client kubernetes.Interface) {
+	program := filepath.Join(t.TempDir(), "probe")
+	if err := kube.BuildProgram(t.Context(), "", "./probe", program); err != nil {
+		t.Fatal(err)
+	}
+	// cap_net_bind_service, permitted and effective, as struct vfs_cap_data of revision 2.
+	bindLowPorts := string([]byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	image := kube.Image{
+		Name: "podid.test/agent:1", User: "65532:65532", Entrypoint: []string{"/probe"},
+		Files: []kube.File{{Path: "/probe", Source: program, Xattrs: map[string]string{"security.capability": bindLowPorts}}},
+	}
+	if err := c.AddImage(t.Context(), image); err != nil {
+		t.Fatal(err)
+	}
+	app := probe("serve", ":80")
+	app.Image = image.Name
+	app.SecurityContext = &core.SecurityContext{
+		AllowPrivilegeEscalation: new(bool), RunAsNonRoot: new(true),
+		Capabilities: &core.Capabilities{Drop: []core.Capability{"ALL"}, Add: []core.Capability{"NET_BIND_SERVICE"}},
+	}
+	labels := map[string]string{"app": "agent"}
+	_, err := client.AppsV1().DaemonSets("default").Create(t.Context(), &apps.DaemonSet{
+		ObjectMeta: meta.ObjectMeta{Name: "agent"},
+		Spec: apps.DaemonSetSpec{
+			Selector: &meta.LabelSelector{MatchLabels: labels},
+			Template: core.PodTemplateSpec{
+				ObjectMeta: meta.ObjectMeta{Labels: labels},
+				Spec:       core.PodSpec{HostNetwork: true, DNSPolicy: core.DNSClusterFirstWithHostNet, Containers: []core.Container{app}},
+			},
+		},
+	}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range c.Nodes() {
+		eventuallyExec(t, c, "one", func(out string) bool { return strings.HasPrefix(out, node.Name+" for ") }, "get", "http://"+node.IP+"/")
+	}
+	pods, err := client.CoreV1().Pods("default").List(t.Context(), meta.ListOptions{LabelSelector: "app=agent"})
+	if err != nil || len(pods.Items) != 2 {
+		t.Fatalf("%v, %d pods", err, len(pods.Items))
+	}
+	if out := execIn(t, c, pods.Items[0].Name, "lookup", "kubernetes.default"); out != "10.96.0.1" {
+		t.Errorf("the cluster's names on the node's network: %q", out)
+	}
+}
+
 func deployment(t *testing.T, client kubernetes.Interface) {
 	replicas := int32(2)
 	labels := map[string]string{"app": "deployed"}
@@ -264,17 +378,18 @@ func deployment(t *testing.T, client kubernetes.Interface) {
 	})
 }
 
-// linkLocal shows what an agent will need: an address that pods of a node reach at that node, and nobody elsewhere.
+// linkLocal shows what the agent will need: an address that pods of a node reach at that node, and no other pod does.
 func linkLocal(t *testing.T, c *kube.Cluster) {
 	nodes := c.Nodes()
 	if out, err := nodes[0].Command(t.Context(), "ip", "address", "add", "169.254.170.23/32", "dev", "lo").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	refused := func(out string) bool { return strings.Contains(out, "connection refused") }
-	eventuallyExec(t, c, "one", refused, "get", "http://169.254.170.23/v1/credentials")
+	if out := execIn(t, c, "one", "get", "http://169.254.170.23/v1/credentials"); !strings.HasPrefix(out, "node1 for 10.88.1.") {
+		t.Errorf("a pod of the node: %q", out)
+	}
 	out, err := c.Kubectl(t.Context(), "exec", "two", "--", "/probe", "get", "http://169.254.170.23/v1/credentials").CombinedOutput()
-	if err == nil || refused(string(out)) {
-		t.Errorf("a pod of the other node: %v, %s", err, out)
+	if err == nil {
+		t.Errorf("a pod of the other node: %s", out)
 	}
 }
 
@@ -292,7 +407,7 @@ func loseANode(t *testing.T, c *kube.Cluster, client kubernetes.Interface, one *
 		t.Fatal(err)
 	}
 	found, err := client.CoreV1().Nodes().List(t.Context(), meta.ListOptions{LabelSelector: "fresh=yes"})
-	if err != nil || len(found.Items) != 1 || found.Items[0].Name != "node3" {
+	if err != nil || len(found.Items) != 1 || found.Items[0].Name != "node4" {
 		t.Errorf("%v, %v", found, err)
 	}
 }

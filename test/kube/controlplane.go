@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -55,9 +54,11 @@ type placement struct {
 const (
 	serviceCIDR     = "10.96.0.0/16"
 	firstServiceIP  = "10.96.0.1"
-	startLimit      = 90 * time.Second // ten times what it takes on two idle cores
-	apiServerInside = "6443"           // its port in a namespace of its own
+	apiServerInside = "6443" // its port in a namespace of its own
 )
+
+// startLimit bounds every start: ten times and more what it takes on two idle cores.
+var startLimit = 90 * time.Second
 
 // ControlPlane is a running etcd and API server. Its methods may be called from any goroutine.
 type ControlPlane struct {
@@ -408,7 +409,7 @@ func (cp *ControlPlane) Kubeconfig() string { return cp.run.file("admin.kubeconf
 func (cp *ControlPlane) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, cp.kubebox, append([]string{"kubectl"}, args...)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+cp.Kubeconfig())
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	endWithUs(cmd)
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }

@@ -7,8 +7,8 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -339,34 +339,43 @@ func wantsAnnotation(ctx context.Context, client kubernetes.Interface, labels ma
 	return nil
 }
 
-func webhook(t *testing.T, cp *kube.ControlPlane, client kubernetes.Interface) {
-	hook := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var review admissionv1.AdmissionReview
-		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		patch := admissionv1.PatchTypeJSONPatch
-		review.Response = &admissionv1.AdmissionResponse{
-			UID: review.Request.UID, Allowed: true, PatchType: &patch,
-			Patch: []byte(`[{"op":"add","path":"/metadata/annotations","value":{"hooked":"yes"}}]`),
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(review)
-	}))
-	certificate, err := cp.ServingCertificate("127.0.0.1")
+// hook is an admission webhook that annotates what it is asked about.
+func hook(w http.ResponseWriter, r *http.Request) {
+	var review admissionv1.AdmissionReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	patch := admissionv1.PatchTypeJSONPatch
+	review.Response = &admissionv1.AdmissionResponse{
+		UID: review.Request.UID, Allowed: true, PatchType: &patch,
+		Patch: []byte(`[{"op":"add","path":"/metadata/annotations","value":{"hooked":"yes"}}]`),
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(review)
+}
+
+// serveHook serves the webhook with a certificate for host, where l listens.
+func serveHook(t *testing.T, cp *kube.ControlPlane, l net.Listener, host string) {
+	t.Helper()
+	certificate, err := cp.ServingCertificate(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hook.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-	hook.StartTLS()
-	t.Cleanup(hook.Close)
+	server := &http.Server{Handler: http.HandlerFunc(hook), TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}}
+	go func() { _ = server.ServeTLS(l, "", "") }()
+	t.Cleanup(func() { _ = server.Close() })
+}
+
+// callHook has the API server call the webhook for pods labelled hook: me.
+func callHook(t *testing.T, client kubernetes.Interface, config admissionregistration.WebhookClientConfig) {
+	t.Helper()
 	none := admissionregistration.SideEffectClassNone
-	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistration.MutatingWebhookConfiguration{
+	_, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistration.MutatingWebhookConfiguration{
 		ObjectMeta: meta.ObjectMeta{Name: "hook"},
 		Webhooks: []admissionregistration.MutatingWebhook{{
 			Name: "hook.test.podid.dev", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig:   admissionregistration.WebhookClientConfig{URL: &hook.URL, CABundle: cp.CA()},
+			ClientConfig:   config,
 			ObjectSelector: &meta.LabelSelector{MatchLabels: map[string]string{"hook": "me"}},
 			Rules:          []admissionregistration.RuleWithOperations{rule("", "v1", "pods", admissionregistration.Create).RuleWithOperations},
 		}},
@@ -377,6 +386,16 @@ func webhook(t *testing.T, cp *kube.ControlPlane, client kubernetes.Interface) {
 	eventually(t, "a pod is hooked", func(ctx context.Context) error {
 		return wantsAnnotation(ctx, client, map[string]string{"hook": "me"}, "hooked", "yes")
 	})
+}
+
+func webhook(t *testing.T, cp *kube.ControlPlane, client kubernetes.Interface) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveHook(t, cp, l, "127.0.0.1")
+	url := "https://" + l.Addr().String()
+	callHook(t, client, admissionregistration.WebhookClientConfig{URL: &url, CABundle: cp.CA()})
 }
 
 func restart(t *testing.T, cp *kube.ControlPlane, client kubernetes.Interface) {

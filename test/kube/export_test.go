@@ -2,6 +2,8 @@
 
 package kube
 
+import "time"
+
 var (
 	Once      = once
 	StartTime = startTime
@@ -14,4 +16,11 @@ func NewRunDir() (dir string, remove func() error, err error) {
 		return "", nil, err
 	}
 	return r.path, r.remove, nil
+}
+
+// SetStartLimit bounds starts for a test; it returns what brings the limit back.
+func SetStartLimit(limit time.Duration) (restore func()) {
+	before := startLimit
+	startLimit = limit
+	return func() { startLimit = before }
 }

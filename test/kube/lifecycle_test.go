@@ -248,3 +248,13 @@ func TestAProgramThatEndsEarlyIsToldWithItsLog(t *testing.T) {
 		}
 	}
 }
+
+func TestAStartThatTakesTooLongIsGivenUp(t *testing.T) {
+	defer kube.SetStartLimit(300 * time.Millisecond)() // an API server takes a second and more on any machine
+	_, err := kube.Start(t.Context(), kube.Options{})
+	for _, text := range []string{"was not ready within 300ms", "the end of its log"} {
+		if err := wants(err, text); err != nil {
+			t.Error(err)
+		}
+	}
+}

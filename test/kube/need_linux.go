@@ -1,12 +1,16 @@
 package kube
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 )
@@ -47,4 +51,27 @@ func tryNetwork() error {
 		return errors.New("make a veth pair: " + err.Error())
 	}
 	return nil
+}
+
+// Build builds and downloads into the cache what control planes and nodes need, as far as this machine can
+// run them.
+func Build(ctx context.Context, progress io.Writer) error {
+	if _, err := Kubebox(ctx, progress); err != nil {
+		return err
+	}
+	if lacks := MissingForNodes(); lacks != nil {
+		fmt.Fprintf(progress, "kube: no nodes here, because this machine lacks %s\n", strings.Join(lacks, "; "))
+		return nil
+	}
+	if _, err := debian(ctx, progress); err != nil {
+		return err
+	}
+	_, err := programs(ctx, progress)
+	return err
+}
+
+// endWithUs has the kernel kill a program that reads no lifeline when this process dies. It goes by the thread
+// that starts the program; Go keeps its threads, and those that enter a network namespace come home.
+func endWithUs(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

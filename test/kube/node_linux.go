@@ -258,6 +258,7 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	pid := strconv.Itoa(n.process.cmd.Process.Pid)
 	inside := []string{"--target", pid, "--mount", "--net", "--pid", "--ipc", "--uts", "--", name}
 	cmd := exec.CommandContext(ctx, "nsenter", append(inside, args...)...)
+	endWithUs(cmd)
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }
@@ -276,11 +277,11 @@ func (n *Node) Stop() error {
 	c := n.cluster
 	c.mu.Lock()
 	c.nodes = slices.DeleteFunc(c.nodes, func(other *Node) bool { return other == n })
-	c.mu.Unlock()
 	if n.link != nil {
 		n.link.Close()
 		n.link = nil
 	}
+	c.mu.Unlock()
 	if n.group == "" {
 		return nil
 	}

@@ -94,8 +94,8 @@ func Sweep() error {
 	}
 	for _, name := range locks {
 		held, err := tryLock(name)
-		if errors.Is(err, errLocked) {
-			continue // its process lives
+		if errors.Is(err, errLocked) || errors.Is(err, os.ErrPermission) {
+			continue // its process lives, or it is another user's to sweep
 		}
 		if err == nil {
 			err = errors.Join(sweepOne(strings.TrimSuffix(name, ".lock")), os.Remove(name), held.Close())
