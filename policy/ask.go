@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -29,6 +30,9 @@ func (m *miss) conditionOptions(c *context) []plan {
 	if later := m.later(); later != nil {
 		return []plan{later}
 	}
+	if other := m.otherKey(c); other != nil {
+		return other
+	}
 	if other := m.otherOperator(c); other != nil {
 		return other
 	}
@@ -42,7 +46,7 @@ func (m *miss) conditionOptions(c *context) []plan {
 			plans = append(plans, plan{ask(m.Key, m.Operator, m.values(m.Wanted), example, asking(c.req, k, m.wantedOf(c, k)))})
 		}
 	}
-	if !k.ofTags() && (class != tenant || m.Found != nil && isTag(k.key.lower)) {
+	if !k.ofTags() && (class != tenant || m.Found != nil && isTag(k.key.lower)) && (!strings.HasSuffix(k.key.lower, ":aud") || m.testsToken()) {
 		plans = append(plans, m.allowFound(c, class)...)
 	}
 	return plans
@@ -126,6 +130,31 @@ func (m *miss) changeCondition(ch Change, edit func(s *statement, i int) bool) p
 	})
 }
 
+// otherKey is the claim of the token that was meant: the one that has the value
+// which the condition wants of another.
+func (m *miss) otherKey(c *context) []plan {
+	k := m.condition
+	if c.req.Principal.Kind != Federated || m.statement == nil || k.negated {
+		return nil
+	}
+	issuer := k.key.lower[:strings.LastIndexByte(k.key.lower, ':')+1]
+	for _, name := range slices.Sorted(maps.Keys(c.req.Keys)) {
+		other := *k
+		other.key = newContextKey(name)
+		taken := slices.ContainsFunc(m.statement.conditions, func(one condition) bool { return one.key.lower == other.key.lower })
+		if ok, _ := other.holds(c); !ok || taken || !strings.HasPrefix(other.key.lower, issuer) || k.kind == null || len(c.values(&other.key)) == 0 {
+			continue
+		}
+		return []plan{m.changeCondition(Change{
+			Do: ReplaceKey, With: name, Text: "write " + name + " in place of " + m.Key + " in the " + m.Operator + " of " + m.place() + ": that is the claim which has this value",
+		}, func(s *statement, i int) bool {
+			s.conditions[i].key = other.key
+			return true
+		})}
+	}
+	return nil
+}
+
 func (m *miss) conditionPlace() string { return "the condition on " + m.Key + " in " + m.place() }
 
 // otherOperator is the operator that was meant: for a list, for wildcards, or for
@@ -149,7 +178,7 @@ func (m *miss) otherOperator(c *context) (plans []plan) {
 			return
 		}
 		plans = append(plans, m.changeCondition(Change{
-			Do: ReplaceOperator, With: other.label, Text: "write " + other.label + " for " + k.label + " in " + m.conditionPlace() + why,
+			Do: ReplaceOperator, With: other.label, Text: "write " + other.label + " in place of " + k.label + " in " + m.conditionPlace() + why,
 		}, func(s *statement, i int) bool {
 			s.conditions[i] = other
 			return true
@@ -181,6 +210,9 @@ func (m *miss) allowFound(c *context, class keyClass) []plan {
 	if k.kind == date || k.kind == numeric && k.cmp != equal {
 		return m.move(c)
 	}
+	if own := m.recased(c, class); own != nil {
+		return []plan{own}
+	}
 	variables := m.variables()
 	var values []string
 	var add []operand
@@ -206,6 +238,61 @@ func (m *miss) allowFound(c *context, class keyClass) []plan {
 		s.conditions[i].values = append(slices.Clone(s.conditions[i].values), add...)
 		return true
 	})}
+}
+
+// recased writes what the request has in the place of a value that differs by
+// upper and lower case alone.
+func (m *miss) recased(c *context, class keyClass) plan {
+	k := m.condition
+	if class == tenant || k.negated || len(m.Found) != 1 || !slices.Contains([]operatorKind{stringEquals, stringLike, arn}, k.kind) {
+		return nil
+	}
+	for i, wanted := range m.Wanted {
+		written, ok := recase(wanted, m.Found[0])
+		v, problem, _ := compileOperand(k.operator, written, m.variables())
+		if !ok || problem != "" {
+			continue
+		}
+		values, compiled := slices.Clone(m.Wanted), slices.Clone(k.values)
+		values[i], compiled[i] = written, v
+		return m.changeCondition(Change{
+			Do: ReplaceValue, Values: values, Text: fmt.Sprintf("write %q in place of %q in %s: upper and lower case count", written, wanted, m.conditionPlace()),
+		}, func(s *statement, i int) bool {
+			s.conditions[i].values = compiled
+			return true
+		})
+	}
+	return nil
+}
+
+// recase is the pattern with the letters of what it matches but for their case.
+func recase(pattern, found string) (string, bool) {
+	if strings.Contains(pattern, "${") || !glob(wildcards.Replace(asciiLower(pattern)), asciiLower(found)) {
+		return "", false
+	}
+	var b strings.Builder
+	for pattern != "" {
+		n := strings.IndexAny(pattern, "*?")
+		if n == 0 {
+			b.WriteByte(pattern[0])
+			pattern = pattern[1:]
+			continue
+		}
+		text := pattern
+		if n > 0 {
+			text = pattern[:n]
+		}
+		at := strings.Index(asciiLower(found), asciiLower(text))
+		if text == pattern { // the end
+			at = len(found) - len(text)
+		}
+		if at < 0 {
+			return "", false
+		}
+		b.WriteString(found[at : at+len(text)])
+		found, pattern = found[at+len(text):], pattern[len(text):]
+	}
+	return b.String(), true
 }
 
 // move moves the limit of a condition on a date or a number to where the request

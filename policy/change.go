@@ -15,6 +15,7 @@ const (
 	AddValue        ChangeKind = "addValue"        // Values (for Principal: Add) to a clause of a statement
 	ReplaceValue    ChangeKind = "replaceValue"    // Values in place of those of a condition
 	ReplaceOperator ChangeKind = "replaceOperator" // With in place of the Operator of a condition
+	ReplaceKey      ChangeKind = "replaceKey"      // With in place of the Key of a condition
 	RemoveCondition ChangeKind = "removeCondition"
 	RemoveStatement ChangeKind = "removeStatement" // or narrow it
 	SetVersion      ChangeKind = "setVersion"      // With as the Version of the document
@@ -61,14 +62,27 @@ type plan []step
 // Changes are what would allow the request, tried: together they do, unless it
 // takes more than 32, which then are the first. None if it is allowed. Whoever
 // asks anonymously is told to sign, which nothing can prove.
-func (d Decision) Changes() []Change {
+func (d Decision) Changes() []Change { return d.changes(nil) }
+
+// changes are what would allow the request and, with its policies, the refused
+// requests that are a part of the same call.
+func (d Decision) changes(also []Decision) []Change {
 	// Most denials take one change and a few trials; the bounds are for policies
 	// that somebody wrote to be slow.
 	const most, trials = 32, 128
 	var changes []Change
-	var asked asked
+	asked := asked{also: also}
 	left := trials
-	for !d.Allowed && len(changes) < most {
+	for len(changes) < most {
+		if d.Allowed {
+			if len(asked.also) == 0 {
+				break
+			}
+			req := d.req
+			req.Action = asked.also[0].req.Action
+			d, asked.also = Evaluate(req, d.set), asked.also[1:]
+			continue
+		}
 		p, next, ok := d.smallest(asked, &left)
 		for _, s := range p {
 			changes = append(changes, s.Change)
@@ -85,8 +99,19 @@ func (d Decision) Changes() []Change {
 // asked is what earlier changes ask of the request, the values of which nobody
 // knows yet.
 type asked struct {
-	keys     []string // in lower case
-	resource string   // what it must match
+	keys     []string   // in lower case
+	resource string     // what it must match
+	also     []Decision // refused parts of the same call
+}
+
+// actions are those of the same call that lack the grant as well.
+func (a *asked) actions(l lack) (names []string) {
+	for i := range a.also {
+		if o := &a.also[i]; slices.Contains(o.missing(), l) && actionPattern.MatchString(o.req.Action) {
+			names = append(names, o.req.Action)
+		}
+	}
+	return names
 }
 
 func (a *asked) note(ch Change) {
@@ -164,7 +189,7 @@ func (d *Decision) obstacles(asked asked) iter.Seq[obstacle] {
 		for _, l := range d.missing() {
 			o := obstacle{last: func() plan { return d.grant(l, asked) }}
 			if near := d.nearest(l); near != nil && !awsManaged(near[0].Policy) {
-				o.plans = d.mend(near, asked)
+				o.plans = d.mend(l, near, asked)
 			}
 			if !yield(o) {
 				return

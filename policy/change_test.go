@@ -268,6 +268,13 @@ func (d *desk) write(t tester, ch policy.Change) {
 	case policy.RemoveCondition:
 		block, key := condition(t, s, ch)
 		delete(block, key)
+	case policy.ReplaceKey:
+		block, key := condition(t, s, ch)
+		if _, taken := block[ch.With]; taken {
+			t.Fatalf("%+v would replace another condition of %v", ch, s)
+		}
+		block[ch.With] = block[key]
+		delete(block, key)
 	case policy.ReplaceOperator:
 		block, key := condition(t, s, ch)
 		all := s["Condition"].(map[string]any)

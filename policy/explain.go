@@ -10,7 +10,7 @@ import (
 // Explain is the decision in words: the answer, the statement that decides with
 // its place, and for a denial what was asked, what was found, and the smallest
 // change that would allow the request.
-func (d Decision) Explain() string { return d.explain(d.Changes()) }
+func (d Decision) Explain() string { return d.explain(d.Changes(), nil) }
 
 // Fix is the smallest change that would allow the request, as a clause in the
 // imperative; empty if it is allowed. It is the text of [Decision.Changes].
@@ -32,7 +32,8 @@ func (ch *Change) sentence() string {
 	return ch.Text + ", or " + ch.Instead.Text
 }
 
-func (d *Decision) explain(changes []Change) string {
+// explain is the text; also are refused parts of the same call.
+func (d *Decision) explain(changes []Change, also []Decision) string {
 	var b strings.Builder
 	answer, verb := "Yes", "may"
 	if !d.Allowed {
@@ -48,8 +49,12 @@ func (d *Decision) explain(changes []Change) string {
 		return strings.TrimRight(b.String(), "\n")
 	}
 	d.explainDeny(&b)
+	said := ""
 	for _, l := range d.missing() {
-		d.explainLack(&b, l)
+		said = d.explainLack(&b, l, said)
+	}
+	for i := range also {
+		fmt.Fprintf(&b, "The same call needs %s, which is refused as well.\n", also[i].needed())
 	}
 	if len(changes) == 1 {
 		fmt.Fprintf(&b, "To allow it: %s.\n", changes[0].sentence())
@@ -167,6 +172,14 @@ func (d *Decision) level(n int) string {
 	return fmt.Sprintf("the organizational unit of level %d of %d", n, len(d.set.ServiceControl))
 }
 
+// needed is the action, with what a call needs it for.
+func (d *Decision) needed() string {
+	if strings.EqualFold(d.req.Action, "sts:TagSession") {
+		return d.req.Action + ", for its session tags"
+	}
+	return d.req.Action
+}
+
 // since is what makes a Deny apply, where it is not for everything.
 func (m *miss) since(c *context) string {
 	s := m.statement
@@ -209,9 +222,9 @@ func notExempt(c *context) string {
 	return "does not list the caller"
 }
 
-// explainLack says which type of policy does not allow, what it is for, and what
-// came nearest.
-func (d *Decision) explainLack(b *strings.Builder, l lack) {
+// explainLack says which type of policy does not allow, what it is for unless
+// that was said before, and what came nearest.
+func (d *Decision) explainLack(b *strings.Builder, l lack, before string) (why string) {
 	var says string
 	switch {
 	case l.Type == Trust:
@@ -224,10 +237,16 @@ func (d *Decision) explainLack(b *strings.Builder, l lack) {
 	if d.Explicit {
 		says = "besides, " + says
 	}
-	fmt.Fprintf(b, "%s%s.\n", capital(says), cmp.Or(d.none(l), d.role(l)))
+	why = d.role(l)
+	if none := d.none(l); none != "" {
+		says += none
+	} else if why != before {
+		says += why
+	}
+	fmt.Fprintf(b, "%s.\n", capital(says))
 	near := d.nearest(l)
 	if near == nil {
-		return
+		return why
 	}
 	c := d.context()
 	mismatches := make([]string, len(near))
@@ -235,6 +254,7 @@ func (d *Decision) explainLack(b *strings.Builder, l lack) {
 		mismatches[i] = near[i].mismatch(&c)
 	}
 	fmt.Fprintf(b, "The nearest is %s, but %s.\n", near[0].Statement(), strings.Join(mismatches, ", and "))
+	return why
 }
 
 // none says that there is no policy that could allow.

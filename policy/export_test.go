@@ -14,7 +14,7 @@ func Operators() []string {
 func Additions(d Decision) map[Type]string {
 	m := make(map[Type]string)
 	for _, t := range d.Missing() {
-		m[t] = string(d.statement(t, nil, asked{}))
+		m[t] = string(d.statement(lack{Type: t}, nil, asked{}))
 	}
 	return m
 }

@@ -98,7 +98,7 @@ func (d *Decision) grant(l lack, asked asked) plan {
 	if s.policy != nil {
 		s.Policy = s.policy.Name
 	}
-	s.Add = d.statement(l.Type, s.policy, asked)
+	s.Add = d.statement(l, s.policy, asked)
 	s.Text = "add a statement such as " + string(s.Add) + " to " + d.where(l)
 	if d.req.Principal.Kind == Anonymous {
 		public := s.Change
@@ -125,10 +125,13 @@ func (d *Decision) own(l lack) *Policy {
 // statement is the least statement that would do, in JSON, in the language of
 // the policy that it is to be part of. What is asked of the request has no value
 // yet.
-func (d *Decision) statement(t Type, beside *Policy, asked asked) json.RawMessage {
-	p := &d.req.Principal
+func (d *Decision) statement(l lack, beside *Policy, asked asked) json.RawMessage {
+	t, p := l.Type, &d.req.Principal
 	escape := beside == nil || beside.version == version2012
 	s := statementJSON{Effect: "Allow", Action: d.req.Action, Resource: cmp.Or(asked.resource, literal(d.req.Resource, escape))}
+	if more := asked.actions(l); more != nil {
+		s.Action = append([]string{d.req.Action}, more...)
+	}
 	if t != Resource && !strings.HasPrefix(d.req.Resource, "arn:") || s.Resource == "" {
 		s.Resource = "*"
 	}

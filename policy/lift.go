@@ -27,6 +27,8 @@ func (d *Decision) lift(a attached, s *statement, asked asked) obstacle {
 // removal is the advice to do without a Deny.
 func (d *Decision) removal(m *miss) string {
 	switch {
+	case !awsManaged(m.Policy) && (m.at.as == ServiceControl || m.at.as == ResourceControl):
+		return "have the organization's administrators remove " + m.place() + ", or narrow it so that it no longer covers this request"
 	case !awsManaged(m.Policy):
 		return "remove " + m.place() + ", or narrow it so that it no longer covers this request"
 	case m.at.as == Boundary:

@@ -50,13 +50,19 @@ func ask(key, operator string, wanted, example []string, text string) step {
 // mend are the plans that make the clauses of an Allow match. Of two clauses that
 // fail one at most is changed in the policy: more would allow combinations that
 // nobody asked for.
-func (d *Decision) mend(misses []miss, asked asked) []plan {
+func (d *Decision) mend(l lack, misses []miss, asked asked) []plan {
 	c := d.context()
 	for i := range misses {
 		misses[i].asked = asked
 	}
 	if len(misses) == 1 {
-		return misses[0].options(&c)
+		m := &misses[0]
+		plans := m.options(&c)
+		if all := m.statement.all(); len(plans) == 1 && plans[0][0].Clause == "Resource" && all != "" && m.statement.conditions == nil {
+			plans[0][0].Text += ", which gives all of " + all + " there"
+			plans = slices.Insert(plans, 0, d.grant(l, asked))
+		}
+		return plans
 	}
 	var together plan
 	edits := 0
@@ -86,8 +92,16 @@ func (m *miss) options(c *context) []plan {
 		return m.addPrincipal(c)
 	case "Action":
 		if action := c.req.Action; actionPattern.MatchString(action) {
-			return []plan{m.add("Action", []string{action}, func(s *statement) bool {
-				s.actions = append(s.actions, newAction(action))
+			actions := []string{action}
+			for _, also := range m.asked.actions(lack{m.at.as, m.at.level}) {
+				if m.statement == nil || !m.statement.matchesAction(also) {
+					actions = append(actions, also)
+				}
+			}
+			return []plan{m.add("Action", actions, func(s *statement) bool {
+				for _, name := range actions {
+					s.actions = append(s.actions, newAction(name))
+				}
 				return true
 			})}
 		}
@@ -112,7 +126,7 @@ func (m *miss) add(clause string, values []string, edit func(s *statement) bool)
 
 func (m *miss) addPrincipal(c *context) []plan {
 	p := &c.req.Principal
-	if p.Kind == Anonymous || p.Kind == Federated && !m.testsToken() {
+	if p.Kind == Anonymous || p.Kind == Federated && !m.testsToken() || m.statement.all() != "" {
 		return nil
 	}
 	element := p.element()
@@ -132,6 +146,23 @@ func (m *miss) addPrincipal(c *context) []plan {
 		}
 		return true
 	})}
+}
+
+// all is the action of the statement that is everything, or all of a service:
+// whoever or whatever is added to it gets more than was asked.
+func (s *statement) all() string {
+	if s == nil {
+		return ""
+	}
+	if s.notAction {
+		return "what its NotAction does not list"
+	}
+	for _, a := range s.actions {
+		if _, name, ok := strings.Cut(a.source, ":"); a.source == "*" || ok && strings.Trim(name, "*") == "" {
+			return a.source
+		}
+	}
+	return ""
 }
 
 // testsToken reports whether the statement asks for the subject of a token:

@@ -111,7 +111,7 @@ func (r Reason) hint() string {
 		return " (without a value it never holds)"
 	case found == "":
 		return ""
-	case wants(func(w string) bool { return strings.EqualFold(w, found) && w != found }) && !strings.Contains(r.Operator, "IgnoreCase"):
+	case wants(func(w string) bool { return r.differsByCase(w, found) }):
 		return " (the values are case-sensitive)"
 	case plain && wants(func(w string) bool { return strings.ContainsAny(w, "*?") && !strings.Contains(w, "${") }):
 		return " (to " + r.Operator + " a wildcard is a plain character)"
@@ -123,6 +123,19 @@ func (r Reason) hint() string {
 		return " (which is no value for " + r.Operator + ")"
 	}
 	return ""
+}
+
+// differsByCase reports whether what is wanted and found differ by upper and
+// lower case alone.
+func (r Reason) differsByCase(wanted, found string) bool {
+	if strings.Contains(r.Operator, "IgnoreCase") || wanted == found {
+		return false
+	}
+	if strings.Contains(r.Operator, "Like") || strings.Contains(r.Operator, "Arn") {
+		fold := wildcards.Replace(asciiLower(wanted))
+		return glob(fold, asciiLower(found)) && !glob(wildcards.Replace(wanted), found)
+	}
+	return strings.EqualFold(wanted, found)
 }
 
 // badValue reports whether what was found is not of the operator's type.
@@ -196,7 +209,7 @@ func principalHint(wanted []string, found string) string {
 		case role != "" && strings.HasPrefix(value, role):
 			return " (that is another session; the role's ARN names all of them)"
 		case kind == "AWS" && uniqueID.MatchString(value):
-			return " (an ID in place of an ARN is a user or role that was deleted; one made again under the same name is another)"
+			return " (such an ID is what IAM leaves of a user or role that was deleted; one made again under the same name has to be named again)"
 		}
 	}
 	return ""

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Report is a decision for machines, as JSON. Its fields stay; new ones may come.
@@ -36,9 +38,29 @@ const (
 	ExplicitDeny = "explicitDeny"
 )
 
+// ReportCall is the report of one call that needs several actions of the same
+// policies, as sts:AssumeRole with session tags needs sts:TagSession: the report of
+// the first decision that refuses, or else of the first one, with the changes that
+// allow all of them.
+func ReportCall(decisions ...Decision) Report {
+	refused := slices.DeleteFunc(slices.Clone(decisions), func(d Decision) bool { return d.Allowed })
+	if len(refused) == 0 {
+		return decisions[0].Report()
+	}
+	r := refused[0].report(refused[1:])
+	if first := decisions[0].req.Action; decisions[0].Allowed {
+		answer, rest, _ := strings.Cut(r.Explanation, "\n")
+		r.Explanation = answer + "\n" + first + " is allowed, but the same call needs " + refused[0].needed() + ".\n" + rest
+	}
+	return r
+}
+
 // Report is the whole of what is known about the decision.
-func (d Decision) Report() Report {
-	changes := d.Changes()
+func (d Decision) Report() Report { return d.report(nil) }
+
+// report is the Report; also are refused parts of the same call.
+func (d Decision) report(also []Decision) Report {
+	changes := d.changes(also)
 	r := Report{
 		Decision:    Allowed,
 		Principal:   cmp.Or(d.req.Principal.ARN, "anonymous"),
@@ -48,7 +70,7 @@ func (d Decision) Report() Report {
 		Statements:  d.Reasons(),
 		Fix:         fix(changes),
 		Changes:     changes,
-		Explanation: d.explain(changes),
+		Explanation: d.explain(changes, also),
 	}
 	switch {
 	case d.Explicit:
