@@ -32,6 +32,9 @@ func hierarchies() ([]string, error) {
 		return []string{cgroups}, nil
 	}
 	entries, err := os.ReadDir(cgroups)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +119,7 @@ func prepareGroup(parent, group string) error {
 func removeGroups(id string) error {
 	dirs, err := hierarchies()
 	if err != nil {
-		return nil // no control groups here, so none of ours
+		return err
 	}
 	limit := time.Now().Add(20 * time.Second)
 	for _, dir := range dirs {

@@ -112,16 +112,12 @@ func (n *Node) boot() error {
 	if n.process, err = c.run.start(n.Name, cmd, nil); err != nil {
 		return err
 	}
-	cache, err := CacheDir()
-	if err != nil {
-		return err
-	}
 	return n.order(map[string]any{"Node": map[string]any{
 		"Name":     n.Name,
 		"Root":     c.run.file(n.Name + "-root"),
 		"Packages": c.packages,
-		"ReadOnly": []string{cache, filepath.Dir(c.kubebox)},
-		"Writable": c.run.file(n.Name),
+		"Kubebox":  c.kubebox,
+		"Logs":     c.run.file(n.Name),
 		"Files":    files,
 		"Size":     "8g", // of memory, as far as it is used
 	}})
@@ -157,7 +153,7 @@ func (n *Node) connect() (err error) {
 }
 
 func (n *Node) program(name string, args ...string) error {
-	return n.order(map[string]any{"Program": map[string]any{"Name": name, "Args": args, "Log": n.logFile(name)}})
+	return n.order(map[string]any{"Program": map[string]any{"Name": name, "Args": args, "Log": "/var/log/kubenode/" + name + ".log"}})
 }
 
 func (n *Node) startContainerd(ctx context.Context) error {
@@ -211,14 +207,14 @@ func (n *Node) startKubelet(options NodeOptions) error {
 	for _, taint := range options.Taints {
 		taints = append(taints, taint.ToString())
 	}
-	err := n.program("kubelet", n.cluster.kubebox, "kubelet",
+	err := n.program("kubelet", "/opt/kubebox", "kubelet",
 		"--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
 		"--hostname-override="+n.Name, "--node-ip="+n.IP,
 		"--node-labels="+strings.Join(labels, ","), "--register-with-taints="+strings.Join(taints, ","))
 	if err != nil {
 		return err
 	}
-	return n.program("kube-proxy", n.cluster.kubebox, "kube-proxy",
+	return n.program("kube-proxy", "/opt/kubebox", "kube-proxy",
 		"--kubeconfig=/etc/kubernetes/kube-proxy.kubeconfig", "--hostname-override="+n.Name,
 		"--proxy-mode=iptables", "--cluster-cidr=10.88.0.0/16",
 		"--bind-address="+n.IP, "--metrics-bind-address=127.0.0.1", "--healthz-bind-address=127.0.0.1",

@@ -72,19 +72,6 @@ func (p *process) kill() {
 	_ = p.lifeline.Close()
 }
 
-// stop asks the process to end and gives it a while before it is killed.
-func (p *process) stop(patience time.Duration) {
-	if p == nil {
-		return
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-	}
-	p.kill()
-}
-
 // await polls ready until it returns nil. When it does not within the limit, or the process
 // ends first, the error holds the end of the process's log.
 func (p *process) await(ctx context.Context, limit time.Duration, ready func(context.Context) error) error {
@@ -99,7 +86,11 @@ func (p *process) await(ctx context.Context, limit time.Duration, ready func(con
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s ended: %v\nthe end of its log:\n%s", p.name, p.err, p.tail())
+			why := p.err
+			if why == nil {
+				why = errors.New("exit status 0")
+			}
+			return fmt.Errorf("%s ended: %w\nthe end of its log:\n%s", p.name, why, p.tail())
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w\nthe end of its log:\n%s", context.Cause(ctx), last, p.tail())
 		case <-time.After(50 * time.Millisecond):

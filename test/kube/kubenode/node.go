@@ -19,8 +19,8 @@ type node struct {
 	Name     string
 	Root     string            // an empty folder to mount the file system on
 	Packages string            // usr/ of it lies over the machine's /usr
-	ReadOnly []string          // folders to see at the same place
-	Writable string            // the folder for logs, at the same place
+	Kubebox  string            // a program, seen as /opt/kubebox
+	Logs     string            // a folder, seen as /var/log/kubenode
 	Files    map[string]string // what is written into it
 	Size     string            // of the tmpfs
 }
@@ -79,7 +79,7 @@ func (n *node) setUp() error {
 	if err := syscall.Mount("tmpfs", n.Root, "tmpfs", 0, "mode=755,size="+n.Size); err != nil {
 		return fmt.Errorf("mount a tmpfs: %w", err)
 	}
-	steps := []func() error{n.mountPrograms, n.mountKernel, n.bindFolders, n.writeFiles, n.enter, guardKernelSettings}
+	steps := []func() error{n.mountPrograms, n.mountKernel, n.showPrograms, n.writeFiles, n.enter, guardKernelSettings}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -133,11 +133,16 @@ func (n *node) mountKernel() error {
 	return nil
 }
 
-func (n *node) bindFolders() error {
-	for _, dir := range n.ReadOnly {
-		if err := bind(dir, n.at(dir), syscall.MS_RDONLY); err != nil {
-			return err
-		}
+func (n *node) showPrograms() error {
+	kubebox := n.at("opt/kubebox")
+	if err := os.MkdirAll(filepath.Dir(kubebox), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(kubebox, nil, 0o600); err != nil { // a file to show the other one on
+		return err
+	}
+	if err := bindAt(n.Kubebox, kubebox, syscall.MS_RDONLY); err != nil {
+		return err
 	}
 	// For programs that are a link to here.
 	if _, err := os.Stat("/etc/alternatives"); err == nil {
@@ -145,11 +150,11 @@ func (n *node) bindFolders() error {
 			return err
 		}
 	}
-	return bind(n.Writable, n.at(n.Writable), 0)
+	return bind(n.Logs, n.at("var/log/kubenode"), 0)
 }
 
 func (n *node) writeFiles() error {
-	for _, dir := range []string{"root", "tmp", "run", "var/lib", "var/log", "var/tmp", "etc/cni/net.d", "opt"} {
+	for _, dir := range []string{"root", "tmp", "run", "var/lib", "var/log", "var/tmp", "etc/cni/net.d"} {
 		if err := os.MkdirAll(n.at(dir), 0o755); err != nil {
 			return err
 		}
@@ -224,11 +229,15 @@ func guardKernelSettings() error {
 	return nil
 }
 
-// bind shows from at to, which is made.
+// bind shows the folder from at to, which is made.
 func bind(from, to string, flags uintptr) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
+	return bindAt(from, to, flags)
+}
+
+func bindAt(from, to string, flags uintptr) error {
 	if err := syscall.Mount(from, to, "", syscall.MS_BIND|flags&syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("show %s in the node: %w", from, err)
 	}
