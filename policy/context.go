@@ -100,13 +100,9 @@ func (c *context) derived(key string) []string {
 			return []string{"anonymous"}
 		}
 	case "aws:principalisawsservice":
-		switch p.Kind {
-		case Service:
-			return []string{"true"}
-		case Anonymous:
-			return nil
+		if p.Kind != Anonymous {
+			return []string{strconv.FormatBool(p.Kind == Service)}
 		}
-		return []string{"false"}
 	case "aws:principalservicename":
 		if p.Kind == Service {
 			return present(p.ARN)
@@ -173,5 +169,17 @@ func (r *Request) resourceAccount() string {
 	if r.ResourceAccount != "" {
 		return r.ResourceAccount
 	}
+	if account := accountOf(r.Resource); accountID.MatchString(account) { // not "aws"
+		return account
+	}
 	return r.Principal.Account
+}
+
+// accountOf is the fifth part of an ARN.
+func accountOf(arn string) string {
+	for range 4 {
+		_, arn, _ = strings.Cut(arn, ":")
+	}
+	account, _, _ := strings.Cut(arn, ":")
+	return account
 }

@@ -66,6 +66,10 @@ var principals = map[string]policy.Principal{
 		Kind: policy.AssumedRole, Account: account, ARN: "arn:aws:sts::111122223333:assumed-role/AWSServiceRoleForAmazonEKS/s1",
 		RoleARN: "arn:aws:iam::111122223333:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS",
 	},
+	"role with the path of a service-linked one": {
+		Kind: policy.AssumedRole, Account: account, ARN: "arn:aws:sts::111122223333:assumed-role/app/s1",
+		RoleARN: "arn:aws:iam::111122223333:role/x:role/aws-service-role/app",
+	},
 	"service":   {Kind: policy.Service, ARN: "pods.eks.amazonaws.com"},
 	"federated": {Kind: policy.Federated, ARN: "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
 	"saml":      {Kind: policy.Federated, ARN: "arn:aws:iam::111122223333:saml-provider/corp"},

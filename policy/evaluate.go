@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"regexp"
-	"strings"
-)
+import "regexp"
 
 // clause is a part of a statement, in the order in which they are tried.
 type clause int
@@ -90,7 +87,10 @@ type findings struct {
 	must bool
 }
 
-var keyARN = regexp.MustCompile(`^arn:[a-z-]+:kms:[^:]*:[^:]*:key/`)
+var (
+	keyARN        = regexp.MustCompile(`^arn:[a-z-]+:kms:[^:]*:[^:]*:key/`)
+	serviceLinked = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/aws-service-role/`)
+)
 
 // inIAM reports whether the caller is an account's principal, to whom identity
 // policies, boundaries, session policies and service control policies apply. A
@@ -131,12 +131,11 @@ func (s *Set) each(p *Principal, do func(p *Policy, t Type, level int)) {
 // (https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps.html#not-restricted-by-scp,
 // https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html#actions-not-restricted-by-rcps).
 func (r *Request) organization(set *Set) (scp [][]*Policy, rcp []*Policy) {
-	const serviceLinked = ":role/aws-service-role/"
 	switch {
 	case set.ServiceControl == nil && set.ResourceControl == nil:
-	case r.Principal.Kind == AssumedRole && strings.Contains(r.Principal.RoleARN, serviceLinked):
+	case r.Principal.Kind == AssumedRole && serviceLinked.MatchString(r.Principal.RoleARN):
 		return nil, nil
-	case strings.Contains(r.Resource, serviceLinked) || globFold("kms:retiregrant", r.Action):
+	case serviceLinked.MatchString(r.Resource) || equalFold(r.Action, "kms:retiregrant"):
 		return set.ServiceControl, nil
 	}
 	return set.ServiceControl, set.ResourceControl
@@ -161,6 +160,7 @@ func (r *Request) organization(set *Set) (scp [][]*Policy, rcp []*Policy) {
 // policy that names the session grants
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_getfederationtoken.html).
 func Evaluate(req Request, set Set) Decision {
+	req.ResourceAccount = req.resourceAccount()
 	d := Decision{req: req, set: set}
 	d.set.ServiceControl, d.set.ResourceControl = req.organization(&set)
 	f := &d.findings
@@ -225,7 +225,7 @@ func (d *Decision) lacks() (l lacks) {
 		return l
 	}
 	l.add(ServiceControl, d.set.ServiceControl != nil && !f.allowed[ServiceControl])
-	sameAccount := d.req.ResourceAccount == "" || d.req.ResourceAccount == p.Account
+	sameAccount := d.req.ResourceAccount == p.Account
 	if sameAccount && f.granted == namedDirectly {
 		return l
 	}

@@ -125,6 +125,7 @@ func TestTheGrammarsFormsAreAccepted(t *testing.T) {
 		"no statement":                  {policy.Session, `{"Version":"2012-10-17","Statement":[]}`},
 		"an Id":                         {policy.Trust, `{"Id":"some id","Statement":[]}`},
 		"all kinds of principals":       {policy.Trust, `{"Statement":{"Effect":"Allow","Action":"sts:*","Principal":{"AWS":["*","111122223333","arn:aws-cn:iam::111122223333:root","arn:aws:iam::111122223333:user/a/b","arn:aws:iam::111122223333:role/aws-service-role/x/Y","arn:aws:sts::111122223333:assumed-role/R/S","arn:aws:sts::111122223333:federated-user/bob","AROAEXAMPLEID1234567"],"Service":"pods.eks.amazonaws.com","Federated":["accounts.google.com","arn:aws:iam::111122223333:saml-provider/p"],"CanonicalUser":[]}}}`},
+		"an origin access identity":     {policy.Resource, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity E1EXAMPLE"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}`},
 		"a resource policy's free Sid":  {policy.Resource, `{"Statement":{"Sid":"Allow all, please","Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b"}}`},
 		"a resource policy's resources": {policy.Resource, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"execute-api:Invoke","Resource":"execute-api:/prod/GET/*"},{"Effect":"Allow","Principal":"*","Action":"ecr:*"}]}`},
 		"an empty condition":            {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{}}}`},

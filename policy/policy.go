@@ -112,7 +112,8 @@ type Request struct {
 	Principal Principal
 	Action    string // "s3:ListBucket"
 	Resource  string // ARN; for Trust the role's ARN
-	// ResourceAccount is the account that owns the resource; empty means the principal's.
+	// ResourceAccount is the account that owns the resource; empty means the one in
+	// Resource, or if there is none, as in S3's ARNs, the principal's.
 	ResourceAccount string
 	Keys            Keys
 }

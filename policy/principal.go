@@ -39,7 +39,7 @@ const (
 var (
 	accountID    = regexp.MustCompile(`^[0-9]{12}$`)
 	rootARN      = regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}):root$`)
-	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam::[0-9]{12}:(user|role)/|sts::[0-9]{12}:(assumed-role/[^/]+/|federated-user/))[^*?]+$`)
+	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam::[0-9]{12}:(user|role)/|iam::cloudfront:user/|sts::[0-9]{12}:(assumed-role/[^/]+/|federated-user/))[^*?]+$`)
 	uniqueID     = regexp.MustCompile(`^A[A-Z0-9]{15,127}$`)
 	serviceName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*\.[a-z0-9.-]+$`)
 	canonicalID  = regexp.MustCompile(`^[0-9a-f]{64}$`)
