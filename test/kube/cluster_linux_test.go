@@ -61,6 +61,7 @@ func TestCluster(t *testing.T) {
 		t.Run("ADaemonSetOnTheNodesNetwork", func(t *testing.T) { daemonSet(t, c, client) })
 		t.Run("DeploymentsRun", func(t *testing.T) { deployment(t, client) })
 		t.Run("AnAddressOnANodeIsItsOwn", func(t *testing.T) { linkLocal(t, c) })
+		t.Run("PodsRunOnWithoutTheAPIServer", func(t *testing.T) { withoutAPIServer(t, c, client, one) })
 		t.Run("ANodeThatCannotStartSaysWhy", func(t *testing.T) {
 			_, err := c.StartNode(t.Context(), kube.NodeOptions{Labels: map[string]string{"no label": "x"}})
 			for _, text := range []string{"start node3", "kubelet ended", "no label"} {
@@ -390,6 +391,25 @@ func linkLocal(t *testing.T, c *kube.Cluster) {
 	out, err := c.Kubectl(t.Context(), "exec", "two", "--", "/probe", "get", "http://169.254.170.23/v1/credentials").CombinedOutput()
 	if err == nil {
 		t.Errorf("a pod of the other node: %s", out)
+	}
+}
+
+func withoutAPIServer(t *testing.T, c *kube.Cluster, client kubernetes.Interface, one *core.Pod) {
+	c.StopAPIServer()
+	dialing(t, c, one)
+	if _, err := client.CoreV1().Nodes().List(t.Context(), meta.ListOptions{}); err == nil {
+		t.Error("an API server that is down answered")
+	}
+	if err := c.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if out := execIn(t, c, "one", "get", "http://balanced/"); !strings.Contains(out, " for ") {
+		t.Errorf("%q", out)
+	}
+	for _, node := range c.Nodes() {
+		if log, err := node.Log("kubelet"); err != nil || !strings.Contains(log, "Starting kubelet") {
+			t.Errorf("the kubelet's log of %s: %v, %d bytes", node.Name, err, len(log))
+		}
 	}
 }
 

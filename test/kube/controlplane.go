@@ -146,11 +146,16 @@ func (cp *ControlPlane) listen() error {
 		_, cp.port, err = net.SplitHostPort(here.Addr().String())
 		return errors.Join(err, here.Close())
 	}
-	cp.port, cp.forward = apiServerInside, here
+	cp.port = apiServerInside
+	cp.forwardFrom(here)
+	return nil
+}
+
+func (cp *ControlPlane) forwardFrom(here net.Listener) {
+	cp.forward = here
 	go forward(here, func(ctx context.Context) (net.Conn, error) {
 		return cp.options.place.dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", apiServerInside))
 	})
-	return nil
 }
 
 func (cp *ControlPlane) writeKeys() (err error) {
@@ -259,6 +264,7 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 	p, err := cp.start("kube-apiserver", cp.apiServerFlags()...)
 	if err == nil {
 		cp.api = p
+		err = cp.reopen()
 	}
 	cp.mu.Unlock()
 	if err != nil {
@@ -319,6 +325,23 @@ func (cp *ControlPlane) StopAPIServer() {
 	defer cp.mu.Unlock()
 	cp.api.kill()
 	cp.api = nil
+	if cp.forward != nil {
+		_ = cp.forward.Close() // clients are refused, as they are where nothing is between
+		cp.forward = nil
+	}
+}
+
+// reopen listens again for the API server, where it is reached through us.
+func (cp *ControlPlane) reopen() error {
+	if cp.options.place == nil || cp.forward != nil {
+		return nil
+	}
+	here, err := net.Listen("tcp", strings.TrimPrefix(cp.server, "https://"))
+	if err != nil {
+		return fmt.Errorf("listen for the API server again: %w", err)
+	}
+	cp.forwardFrom(here)
+	return nil
 }
 
 func (cp *ControlPlane) startOthers(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -17,27 +18,28 @@ import (
 // is in it, and a bridge to which nodes are plugged. It has no way out and none in but the
 // methods here; the machine's own network is as it was.
 type Network struct {
-	inside  netns.NsHandle
-	outside netns.NsHandle
-	link    *netlink.Handle
-	bridge  netlink.Link
+	link   *netlink.Handle
+	bridge netlink.Link
+
+	mu     sync.RWMutex // held for reading while a thread enters, so that it enters no other
+	inside netns.NsHandle
 }
+
+// home is the network namespace of this process, to which threads return.
+var home = sync.OnceValues(func() (netns.NsHandle, error) { return netns.GetFromPath("/proc/self/ns/net") })
 
 // Gateway is the network's own address, at which nodes and pods find the API server, the
 // name server, and what a test listens to.
 const Gateway = "10.99.0.1"
 
 func newNetwork() (_ *Network, err error) {
-	n := &Network{inside: netns.None(), outside: netns.None()}
+	n := &Network{inside: netns.None()}
 	defer func() {
 		if err != nil {
 			n.close()
 		}
 	}()
-	if n.outside, err = netns.Get(); err != nil {
-		return nil, fmt.Errorf("open the network namespace: %w", err)
-	}
-	if err := n.on(func() error {
+	if err := awayFromHome(func() error {
 		if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 			return err
 		}
@@ -132,23 +134,31 @@ func (n *Network) plug(pid int, port, address string) (*netlink.Handle, error) {
 
 // do runs f on a thread that is inside the network: what it opens and starts is there.
 func (n *Network) do(f func() error) error {
-	return n.on(func() error {
-		if err := netns.Set(n.inside); err != nil {
+	return awayFromHome(func() error {
+		n.mu.RLock()
+		err := netns.Set(n.inside)
+		n.mu.RUnlock()
+		if err != nil {
 			return fmt.Errorf("enter the network namespace: %w", err)
 		}
 		return f()
 	})
 }
 
-// on runs f on a thread of its own and takes the thread home afterwards.
-func (n *Network) on(f func() error) error {
+// awayFromHome runs f, which may enter another network namespace, on a thread of its own and
+// takes the thread home afterwards.
+func awayFromHome(f func() error) error {
+	back, err := home()
+	if err != nil {
+		return fmt.Errorf("open the network namespace: %w", err)
+	}
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		err := f()
-		if home := netns.Set(n.outside); home != nil {
+		if lost := netns.Set(back); lost != nil {
 			// The thread stays locked and dies with the goroutine: nobody else gets it.
-			result <- errors.Join(err, fmt.Errorf("leave the network namespace: %w", home))
+			result <- errors.Join(err, fmt.Errorf("leave the network namespace: %w", lost))
 			return
 		}
 		runtime.UnlockOSThread()
@@ -204,6 +214,7 @@ func (n *Network) close() {
 	if n.link != nil {
 		n.link.Close()
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	_ = n.inside.Close()
-	_ = n.outside.Close()
 }
