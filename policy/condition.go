@@ -1,8 +1,6 @@
 package policy
 
-import (
-	"strings"
-)
+import "strings"
 
 // quantifier says how an operator treats a key with several values.
 type quantifier int
@@ -72,8 +70,12 @@ func (k *condition) holds(c *context) (ok bool, missing string) {
 
 // holdsFor decides the condition for one value of the request.
 func (k *condition) holdsFor(c *context, s string) (ok bool, missing string) {
+	v, ok := k.read(s)
+	if !ok {
+		return false, ""
+	}
 	for i := range k.values {
-		ok, valid, m := k.match(c, &k.values[i], s)
+		ok, valid, m := k.match(c, &k.values[i], &v)
 		switch {
 		case !valid && k.negated:
 			return false, ""
@@ -122,16 +124,16 @@ func (c *compiler) conditions(n *node) ([]condition, error) {
 			return nil, c.failNode(m.value, m.key+" is not followed by "+m.value.kind.String(), `an object of condition keys: {"aws:RequestTag/team": "blue"}`)
 		}
 		for _, km := range m.value.members {
-			if km.key == "" || !strings.Contains(km.key, ":") {
+			if !strings.Contains(km.key, ":") {
 				return nil, c.fail(km.start, km.value.path, excerpt(km.key)+" is not a condition key", "SERVICE:KEY, such as aws:RequestTag/team")
 			}
 			one := k
 			one.key = newContextKey(km.key)
-			if id := one.label + " " + one.key.lower; seen[id] {
+			id := one.label + " " + one.key.lower
+			if seen[id] {
 				return nil, c.fail(km.start, km.value.path, "the key appears twice under one operator in different spellings", "each key once")
-			} else {
-				seen[id] = true
 			}
+			seen[id] = true
 			var err error
 			if one.values, err = c.operands(one.operator, km.value); err != nil {
 				return nil, err

@@ -113,12 +113,12 @@ func TestMalformedValuesOfARequestNeverMatch(t *testing.T) {
 		`{"NumericEquals":{"k:k":"1"}}`:                {"", "one", "1e999999999", "0x1", "1,0", "Inf", "NaN", " 1"},
 		`{"NumericNotEquals":{"k:k":"1"}}`:             {"", "one", "Inf"},
 		`{"NumericLessThan":{"k:k":"1"}}`:              {"", "-one"},
-		`{"DateLessThan":{"k:k":"2026-01-01"}}`:        {"", "yesterday", "2025-13-01", "2025-01-01 00:00:00"},
+		`{"DateLessThan":{"k:k":"2026-01-01"}}`:        {"", "yesterday", "2025-13-01", "2025-01-01 00:00:00", "2025-01-01T1:00:00Z", "2025-01-01T01:00:00,5Z", "2025-01-01t01:00:00z", "2025-01-01T01:00:60Z", "2025-01-01T24:00:00Z", "-1", "2025-1-1"},
 		`{"DateNotEquals":{"k:k":"2026-01-01"}}`:       {"", "yesterday"},
 		`{"Bool":{"k:k":"true"}}`:                      {"", "yes", "1"},
-		`{"Bool":{"k:k":"false"}}`:                     {"", "no", "0"},
+		`{"Bool":{"k:k":"false"}}`:                     {"", "no", "0", "falſe", " false"},
 		`{"IpAddress":{"k:k":"0.0.0.0/0"}}`:            {"", "AWS Internal", "1.2.3", "1.2.3.4/32", "010.0.0.1"},
-		`{"NotIpAddress":{"k:k":"10.0.0.0/8"}}`:        {"", "AWS Internal"},
+		`{"NotIpAddress":{"k:k":"10.0.0.0/8"}}`:        {"", "AWS Internal", "fe80::1%eth0", "11.0.0.0/8"},
 		`{"ArnLike":{"k:k":"arn:*:*:*:*:*"}}`:          {"", "arn:aws:s3", "bucket", "urn:aws:s3:::b"},
 		`{"ArnNotLike":{"k:k":"arn:aws:s3:::b"}}`:      {"", "bucket"},
 		`{"BinaryEquals":{"k:k":"QUJD"}}`:              {"", "QUJ", "***"},
@@ -131,6 +131,12 @@ func TestMalformedValuesOfARequestNeverMatch(t *testing.T) {
 		for _, v := range values {
 			try(t, []corner{{condition, policy.Keys{"k:k": {v}}, false}})
 		}
+	}
+}
+
+func TestDatesOfEveryFormCompare(t *testing.T) {
+	for _, same := range []string{"2026-05-01T00:00:00Z", "2026-05-01T02:00:00+02:00", "2026-04-30T19:00:00.000-05:00", "2026-05-01T00:00Z", "2026-05-01T00:00:00", "2026-05-01", "2026-05", "1777593600"} {
+		try(t, []corner{{`{"DateEquals":{"k:k":"2026-05-01"}}`, policy.Keys{"k:k": {same}}, true}})
 	}
 }
 

@@ -148,54 +148,80 @@ func compileOperand(o operator, s string, variables bool) (v operand, problem, e
 	return v, problem, expected
 }
 
+// value is one value of a request, read as one of the operator's type.
+type value struct {
+	text    string
+	number  *big.Rat
+	time    time.Time
+	truth   bool
+	bytes   []byte
+	address netip.Addr
+}
+
+// read reads a value of a request. ok is false if it is none of the operator's
+// type: then the condition does not hold, negated or not.
+func (o *operator) read(s string) (v value, ok bool) {
+	v.text, ok = s, true
+	var err error
+	switch o.kind {
+	case stringEqualsIgnoreCase:
+		v.text = strings.ToLower(s) // AWS does not fold: ſ is not s
+	case arn:
+		ok = isARN(s)
+	case numeric:
+		v.number, ok = parseNumber(s)
+	case date:
+		v.time, ok = parseDate(s)
+	case boolean:
+		v.truth, ok = parseBool(s)
+	case binary:
+		v.bytes, err = base64.StdEncoding.DecodeString(s)
+		ok = err == nil
+	case ipAddress:
+		v.address, err = netip.ParseAddr(s)
+		v.address, ok = v.address.Unmap(), err == nil && v.address.Zone() == ""
+	}
+	return v, ok
+}
+
 // match compares one value of a request with one of the policy, before negation.
-// valid is false if one of them is not of the operator's type: then the condition
-// does not hold, negated or not. missing names a variable without a value.
-func (o *operator) match(c *context, v *operand, s string) (ok, valid bool, missing string) {
+// valid is false if the policy's, filled in, is not of the operator's type.
+// missing names a variable without a value.
+func (o *operator) match(c *context, want *operand, v *value) (ok, valid bool, missing string) {
 	switch o.kind {
 	case stringEquals:
-		want, missing := v.expand(c)
-		return missing == "" && want == s, true, missing
+		text, missing := want.expand(c)
+		return missing == "" && text == v.text, true, missing
 	case stringEqualsIgnoreCase:
-		want, missing := v.expand(c)
-		if v.parts != nil {
-			want = strings.ToLower(want)
+		text, missing := want.expand(c)
+		if want.parts != nil {
+			text = strings.ToLower(text)
 		}
-		s = strings.ToLower(s) // AWS does not fold: ſ is not s
-		return missing == "" && want == s, true, missing
+		return missing == "" && text == v.text, true, missing
 	case stringLike:
-		ok, missing := v.match(c, s)
+		ok, missing := want.match(c, v.text)
 		return ok, true, missing
 	case arn:
-		pattern, missing := v.expand(c)
+		pattern, missing := want.expand(c)
 		if missing != "" {
-			return false, isARN(s), missing
+			return false, true, missing
 		}
-		return matchARN(pattern, s), isARN(pattern) && isARN(s), ""
+		return matchARN(pattern, v.text), isARN(pattern), ""
 	case numeric:
-		n, valid := parseNumber(s)
-		return valid && o.cmp.holds(n.Cmp(v.number)), valid, ""
+		return o.cmp.holds(v.number.Cmp(want.number)), true, ""
 	case date:
-		t, valid := parseDate(s)
-		return valid && o.cmp.holds(t.Compare(v.time)), valid, ""
+		return o.cmp.holds(v.time.Compare(want.time)), true, ""
 	case boolean:
-		b, valid := parseBool(s)
-		want := v.truth
-		if v.parts != nil {
-			text, missing := v.expand(c)
-			is, ok := parseBool(text)
-			if missing != "" || !ok {
-				return false, valid && missing != "", missing
-			}
-			want = is
+		if want.parts == nil {
+			return v.truth == want.truth, true, ""
 		}
-		return valid && b == want, valid, ""
+		text, missing := want.expand(c)
+		truth, valid := parseBool(text)
+		return valid && v.truth == truth, valid, missing
 	case binary:
-		b, err := base64.StdEncoding.DecodeString(s)
-		return err == nil && bytes.Equal(b, v.bytes), err == nil, ""
+		return bytes.Equal(v.bytes, want.bytes), true, ""
 	case ipAddress:
-		a, err := netip.ParseAddr(s)
-		return err == nil && !v.dead && v.prefix.Contains(a.Unmap()), err == nil, ""
+		return !want.dead && want.prefix.Contains(v.address), true, ""
 	}
 	return false, false, ""
 }
@@ -210,7 +236,12 @@ func parseNumber(s string) (*big.Rat, bool) {
 	return new(big.Rat).SetString(s)
 }
 
-var epoch = regexp.MustCompile(`^[0-9]{5,12}$`)
+var (
+	epoch = regexp.MustCompile(`^[0-9]{5,12}$`)
+	// dateForm keeps out what time.Parse takes beyond its layout: hours of one
+	// digit, and a comma before the fraction.
+	dateForm = regexp.MustCompile(`^[0-9]{4}(-[0-9]{2}){0,2}(T[0-9]{2}:[0-9]{2}[0-9:.Z+-]*)?$`)
+)
 
 // parseDate reads the forms of https://www.w3.org/TR/NOTE-datetime and seconds
 // since 1970. Four digits are a year.
@@ -218,6 +249,9 @@ func parseDate(s string) (time.Time, bool) {
 	if epoch.MatchString(s) {
 		n, ok := parseNumber(s)
 		return time.Unix(n.Num().Int64(), 0), ok
+	}
+	if !dateForm.MatchString(s) {
+		return time.Time{}, false
 	}
 	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04Z07:00", "2006-01-02T15:04:05", time.DateOnly, "2006-01", "2006"} {
 		if t, err := time.Parse(layout, s); err == nil {
@@ -228,13 +262,8 @@ func parseDate(s string) (time.Time, bool) {
 }
 
 func parseBool(s string) (value, ok bool) {
-	switch {
-	case strings.EqualFold(s, "true"):
-		return true, true
-	case strings.EqualFold(s, "false"):
-		return false, true
-	}
-	return false, false
+	value = equalFold(s, "true")
+	return value, value || equalFold(s, "false")
 }
 
 // parseRange reads an address or a CIDR range. An IPv4 range ignores host bits;
