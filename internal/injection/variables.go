@@ -8,6 +8,8 @@ const (
 	// Volume is the name of the projected volume, TokenPath the file within it.
 	Volume    = "eks-pod-identity-token"
 	TokenPath = "eks-pod-identity-token"
+	// Audience is whom the token is for.
+	Audience = "pods.eks.amazonaws.com"
 	// MountPath is where containers see the volume, read-only.
 	MountPath = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
 	// TokenFile is the token's path in a container.
@@ -39,14 +41,26 @@ type Variable struct{ Name, Value string }
 // Variables are what a container gets, in the order of the EKS webhook, less
 // what it says itself: present are the names it has. The two regions, and
 // address and token file, belong together: a container that sets one of a pair
-// gets neither.
+// gets neither. Without a region there are no region variables.
 func Variables(region, credentialsURI, tokenFile string, present ...string) []Variable {
-	var vs []Variable
-	for _, group := range [][]Variable{
+	return missing([][]Variable{
 		{{EnvSTSRegionalEndpoints, "regional"}},
-		{{EnvDefaultRegion, region}, {EnvRegion, region}},
+		regions(region),
 		{{EnvCredentialsURI, credentialsURI}, {EnvTokenFile, tokenFile}},
-	} {
+	}, present)
+}
+
+func regions(region string) []Variable {
+	if region == "" {
+		return nil
+	}
+	return []Variable{{EnvDefaultRegion, region}, {EnvRegion, region}}
+}
+
+// missing are the variables of each group of which nothing is present.
+func missing(groups [][]Variable, present []string) []Variable {
+	var vs []Variable
+	for _, group := range groups {
 		if !slices.ContainsFunc(group, func(v Variable) bool { return slices.Contains(present, v.Name) }) {
 			vs = append(vs, group...)
 		}
