@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/openpodidentity/podid/policy"
@@ -233,6 +234,17 @@ func TestWildcardBytesInARequestAreNotWildcards(t *testing.T) {
 		{`{"StringLike":{"s3:prefix":"${aws:PrincipalTag/t}"}}`, policy.Keys{"s3:prefix": {"anything"}, "aws:PrincipalTag/t": {"\xff"}}, false},
 		{`{"StringLike":{"s3:prefix":"${aws:PrincipalTag/t}"}}`, policy.Keys{"s3:prefix": {"a"}, "aws:PrincipalTag/t": {"\xfe"}}, false},
 		{`{"StringEquals":{"s3:prefix":"${aws:PrincipalTag/t}"}}`, policy.Keys{"s3:prefix": {"*"}, "aws:PrincipalTag/t": {"*"}}, true},
+	})
+}
+
+// A page of ${aws:UserAgent} must not multiply a long value by its thousands.
+func TestVariablesAreFilledInToABoundedLength(t *testing.T) {
+	long := policy.Keys{"s3:prefix": {strings.Repeat("a", 80<<10)}, "k:k": {strings.Repeat("a", 40<<10)}}
+	try(t, []corner{
+		{`{"StringEquals":{"s3:prefix":"${k:k}${k:k}"}}`, long, false},
+		{`{"StringEquals":{"s3:prefix":"${k:k}${k:k, 'x'}"}}`, long, false},
+		{`{"StringNotEquals":{"s3:prefix":"${k:k}${k:k}"}}`, long, true},
+		{`{"StringNotLike":{"s3:prefix":"${k:k}*"}}`, long, false},
 	})
 }
 

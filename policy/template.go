@@ -106,9 +106,14 @@ func parseVariable(s string) (p part, after, problem string) {
 	return p, after[1:], ""
 }
 
+// maxFilled is how long a value of a policy may become by its variables, in bytes.
+// Nothing that is compared is longer, and a page of variables would multiply a
+// long value of a request by their thousands.
+const maxFilled = 64 << 10
+
 // expand fills in the variables. A variable whose key is not in the request, or
-// has several values, and that has no default cannot be filled in: then missing
-// is its key.
+// has several values, and that has no default cannot be filled in, nor can one
+// whose value is too long (maxFilled): then missing is its key.
 func (t *template) expand(c *context) (pattern, missing string) {
 	if t.parts == nil {
 		return t.pattern, ""
@@ -122,11 +127,12 @@ func (t *template) expand(c *context) (pattern, missing string) {
 			continue
 		}
 		values := c.values(&p.key)
+		single := len(values) == 1 && !p.key.multivalued
 		switch {
-		case len(values) == 1 && !p.key.multivalued:
+		case single && b.Len()+len(values[0]) <= maxFilled:
 			// The bytes of wildcards must not come from a request.
 			b.WriteString(strings.ToValidUTF8(values[0], "\uFFFD"))
-		case p.hasDefault:
+		case !single && p.hasDefault:
 			b.WriteString(p.fallback)
 		default:
 			return "", p.key.name
