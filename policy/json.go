@@ -102,8 +102,8 @@ func readDocument(name string, doc []byte) (*reader, *node, error) {
 	if len(doc) > MaxDocument {
 		return nil, nil, r.fail(0, "$", fmt.Sprintf("the document has %d bytes", len(doc)), fmt.Sprintf("at most %d", MaxDocument))
 	}
-	if !utf8.Valid(doc) {
-		return nil, nil, r.fail(firstInvalid(doc), "$", "the document is not UTF-8", "")
+	if at := firstInvalid(doc); at < len(doc) {
+		return nil, nil, r.fail(at, "$", "the document is not UTF-8", "")
 	}
 	r.dec = json.NewDecoder(bytes.NewReader(doc))
 	r.dec.UseNumber()
@@ -118,15 +118,16 @@ func readDocument(name string, doc []byte) (*reader, *node, error) {
 	return r, n, nil
 }
 
-func firstInvalid(doc []byte) int {
-	for i := 0; i < len(doc); {
-		c, n := utf8.DecodeRune(doc[i:])
+// firstInvalid is where doc is not UTF-8, len(doc) if it is.
+func firstInvalid(doc []byte) (at int) {
+	for at < len(doc) {
+		c, n := utf8.DecodeRune(doc[at:])
 		if c == utf8.RuneError && n == 1 {
-			return i
+			break
 		}
-		i += n
+		at += n
 	}
-	return 0
+	return at
 }
 
 // next is where the next token begins.

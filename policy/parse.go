@@ -225,15 +225,17 @@ func (c *compiler) sid(s *statement, n *node) error {
 	if err != nil {
 		return err
 	}
-	// Services with resource policies of their own have their own rules for Sid.
-	if c.policy.Type != Resource && !plainSid.MatchString(sid) {
+	s.sid = sid
+	switch {
+	case c.policy.Type == Resource:
+		// Services with policies of their own have their own rules for Sid
+		// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html).
+	case !plainSid.MatchString(sid):
 		return c.failNode(n, excerpt(sid)+" is not a statement ID", "letters and digits only")
-	}
-	if sid != "" && c.sids[sid] {
+	case sid != "" && c.sids[sid]:
 		return c.failNode(n, "the Sid "+excerpt(sid)+" is used twice", "a Sid that is unique in the policy")
 	}
 	c.sids[sid] = true
-	s.sid = sid
 	return nil
 }
 

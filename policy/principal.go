@@ -10,6 +10,7 @@ import (
 type grantee struct {
 	kind   granteeKind
 	value  string // the account for an account, the ARN, service, provider otherwise
+	prefix string // of the ARNs of an account's principals: "arn:aws:" if it is named by its ARN
 	source string // TYPE:value as written
 }
 
@@ -38,7 +39,7 @@ const (
 
 var (
 	accountID    = regexp.MustCompile(`^[0-9]{12}$`)
-	rootARN      = regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}):root$`)
+	rootARN      = regexp.MustCompile(`^(arn:[a-z-]+:)iam::([0-9]{12}):root$`)
 	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam::[0-9]{12}:(user|role)/|iam::cloudfront:user/|sts::[0-9]{12}:(assumed-role/[^/]+/|federated-user/))[^*?]+$`)
 	uniqueID     = regexp.MustCompile(`^A[A-Z0-9]{15,127}$`)
 	serviceName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*\.[a-z0-9.-]+$`)
@@ -58,7 +59,8 @@ func compileGrantee(kind, value string) (g grantee, expected string) {
 		case accountID.MatchString(value):
 			g.kind = accountGrantee
 		case rootARN.MatchString(value):
-			g.kind, g.value = accountGrantee, rootARN.FindStringSubmatch(value)[1]
+			root := rootARN.FindStringSubmatch(value)
+			g.kind, g.prefix, g.value = accountGrantee, root[1], root[2]
 		case principalARN.MatchString(value):
 			g.kind = arnGrantee
 		case uniqueID.MatchString(value):
@@ -91,7 +93,7 @@ func (g *grantee) names(p *Principal) closeness {
 	case everyone:
 		return namedDirectly
 	case accountGrantee:
-		if p.Account == g.value && p.inIAM() {
+		if p.Account == g.value && p.inIAM() && strings.HasPrefix(p.ARN, g.prefix) {
 			return namedAccount
 		}
 	case canonicalGrantee:
