@@ -156,7 +156,7 @@ func (d *Decision) on(a attached) string {
 	if a.as != ServiceControl || len(d.set.ServiceControl) < 2 {
 		return ""
 	}
-	return " (at " + d.level(a.level) + ")"
+	return ", at " + d.level(a.level) + ","
 }
 
 // level is what people call a level of the organization.
@@ -167,7 +167,7 @@ func (d *Decision) level(n int) string {
 	case n == 1:
 		return "the organization's root"
 	case n == len(d.set.ServiceControl):
-		return "the account (level " + fmt.Sprint(n) + ")"
+		return "the account, level " + fmt.Sprint(n)
 	}
 	return fmt.Sprintf("the organizational unit of level %d of %d", n, len(d.set.ServiceControl))
 }

@@ -178,8 +178,12 @@ var calls = map[string]string{
 	"s3:headobject": "s3:GetObject", "s3:listbuckets": "s3:ListAllMyBuckets", "s3:deleteobjects": "s3:DeleteObject",
 	"s3:listobjectversions": "s3:ListBucketVersions", "s3:listmultipartuploads": "s3:ListBucketMultipartUploads",
 	"s3:createmultipartupload": "s3:PutObject", "s3:uploadpart": "s3:PutObject", "s3:completemultipartupload": "s3:PutObject",
-	"s3:listparts": "s3:ListMultipartUploadParts",
+	"s3:listparts": "s3:ListMultipartUploadParts", "s3:copyobject": "s3:PutObject", "s3:uploadpartcopy": "s3:PutObject",
 }
+
+// Permission is the action that policies name for a call of S3 which has another
+// name: s3:ListBucket for s3:ListObjectsV2. It is empty for other calls.
+func Permission(call string) string { return calls[asciiLower(call)] }
 
 func actionHint(wanted []string, found string) string {
 	for _, w := range wanted {

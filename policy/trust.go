@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // TrustOutcome is what a trust policy says of a session.
 type TrustOutcome int
 
@@ -26,6 +28,19 @@ type TrustVerdict struct {
 	// Reason is what the deciding statement contributed: the Deny that applied, or
 	// the Allow that came nearest. Its Policy is empty if the document has no Allow.
 	Reason Reason
+}
+
+// Providers are the identity providers that the Allow statements of a trust policy
+// name, each once, in the document's order.
+func (p *Policy) Providers() (names []string) {
+	for i := range p.statements {
+		for _, g := range p.statements[i].principals {
+			if g.kind == federatedGrantee && !p.statements[i].deny && !slices.Contains(names, g.value) {
+				names = append(names, g.value)
+			}
+		}
+	}
+	return names
 }
 
 // ExplainTrust says whether trust policy p lets req.Principal perform all of

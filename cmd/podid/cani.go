@@ -18,6 +18,7 @@ type canIFlags struct {
 	user            string
 	keys            []string
 	resourceAccount string
+	said            reason // by the message
 	policyFiles
 	podGuess
 	world      string
@@ -32,6 +33,7 @@ type question struct {
 	action, resource string
 	account          string      // of the resource; empty: that of who asks
 	keys             policy.Keys // as given
+	notes            []string
 }
 
 // canIReply is the answer.
@@ -53,45 +55,49 @@ func newCanI() *cobra.Command {
 		Use:   "can-i ACTION RESOURCE --as WHO",
 		Short: "Say whether somebody may do something, which statement decides, and what would change it",
 		Long: `Says whether WHO may do ACTION on RESOURCE, which statement of which policy decides,
-and for a no the smallest change that makes it a yes.
+and for a no the smallest change that makes it a yes. AWS is never asked.
 
 WHO is ` + wrap(whoForms, 76) + `.
 
-Without files the running local world answers, for its pods, users and roles, by the
-functions that answer requests: the association, the role's trust policy, target
-role, session tags and session policy, then IAM. Nothing of it is kept.
+With policy files the files are all there is: what is not given does not exist.
+--trust is the trust policy of RESOURCE if ACTION assumes a role, otherwise that of
+the pod's role: whether the pod gets that role at all. A pod is one of EKS Pod
+Identity; for sts:AssumeRoleWithWebIdentity it is its service account's token (IRSA).
 
-With policy files nothing runs and nobody is asked: the files are all there is, also
-beside a running world. Each occurrence of --scp is one level of the organization,
-from the root to the account; files of one level are separated by commas. For an
-action that assumes a role, --trust is the trust policy of RESOURCE. For a pod it is
-otherwise that of --role: whether pod identity may assume it with the session tags.
+Without files the running local world answers (podid local), for its pods, users and
+roles: association, trust policy, target role, tags, session policy, then IAM.
 
-The exit code is 0 for yes, 1 for no, 2 for a question that is none, 3 if the world
-cannot tell.`,
-		Example: `  podid can-i s3:GetObject arn:aws:s3:::orders/1 --as shop/cart     # in the local world
-  podid can-i s3:GetObject arn:aws:s3:::orders/1 --as shop/cart --identity role-policy.json
+Exit code: 0 yes, 1 no, 2 the question is wrong, 3 the local world cannot tell.`,
+		Example: `  podid can-i s3:GetObject arn:aws:s3:::orders/1 --as shop/cart --identity role-policy.json
+  podid can-i --denied "$(kubectl logs cart-0 | grep 'not authorized')" --identity p.json
   podid can-i s3:GetObject arn:aws:s3:::orders/1 --as shop/cart --identity p.json \
     --trust trust.json --role arn:aws:iam::111122223333:role/cart
   podid can-i sts:AssumeRole arn:aws:iam::111122223333:role/cart --as shop/cart --trust trust.json
   podid can-i s3:PutObject arn:aws:s3:::orders/1 --as arn:aws:iam::111122223333:user/alice \
     --identity p.json --resource-policy bucket.json --scp root.json --scp ou.json,ou2.json
-  podid can-i s3:ListBucket arn:aws:s3:::orders --as shop/cart --key s3:prefix=2026/
-  podid can-i --denied "$(kubectl logs cart-0 | grep 'not authorized')" --identity p.json`,
-		Args: cobra.MaximumNArgs(2),
+  podid can-i s3:ListBucket arn:aws:s3:::orders --as shop/cart --key s3:prefix=2026/ \
+    --identity p.json
+  podid can-i s3:GetObject arn:aws:s3:::orders/1 --as shop/cart     # in the local world`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 2 {
+				return fmt.Errorf("%s is one argument too many: policies are given by flags, --identity %[1]s for one of who asks", args[2])
+			}
+			return nil
+		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args) },
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.as, "as", "", "`who` asks: NAMESPACE/SERVICEACCOUNT, an ARN, an account, a service, anonymous")
+	flags.SortFlags = false // by what belongs together
+	flags.StringVar(&f.as, "as", "", "`WHO` asks: NAMESPACE/SERVICEACCOUNT, an ARN, an account, a service, anonymous")
+	flags.StringVar(&f.denied, "denied", "", "AWS's error `MESSAGE`, which fills in what is not given; - for standard input")
 	flags.StringArrayVar(&f.keys, "key", nil, "condition key of the request, `KEY=VALUE`; twice for a key with two values")
-	flags.StringVar(&f.resourceAccount, "resource-account", "", "`account` of the resource, 12 digits (default: that in its ARN, or that of who asks)")
-	flags.StringVar(&f.denied, "denied", "", "AWS's error `message`, which fills in what is not given; - for standard input")
+	flags.StringVar(&f.resourceAccount, "resource-account", "", "`ACCOUNT` of the resource, 12 digits (default: that in its ARN, or that of who asks)")
 	f.policyFiles.flags(c)
-	flags.StringVar(&f.user, "user", "", "with files: `ARN` of the user behind a federated user")
 	f.podGuess.flags(c)
+	flags.StringVar(&f.user, "user", "", "with files: `ARN` of the user behind a federated user")
 	flags.StringVar(&f.world, "world", "", "`file` that says how to reach the local world")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing: the exit code is the answer")
 	flags.BoolVarP(&f.all, "all-statements", "v", false, "list every statement, with why it does not apply")
@@ -113,6 +119,10 @@ func (f *canIFlags) run(c *cobra.Command, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	r.Notes = append(q.notes, r.Notes...)
+	if doubt := f.doubt(r); doubt != "" {
+		r.lead = strings.TrimPrefix(r.lead+"\n"+doubt, "\n")
 	}
 	if note := mismatch(q.action, q.resource, q.ARN); note != "" {
 		r.Notes = append(r.Notes, note)
@@ -147,7 +157,11 @@ func (f *canIFlags) question(c *cobra.Command, args []string) (q question, err e
 	if err := checkAction(q.action); err != nil {
 		return q, err
 	}
-	if err := checkResource(q.resource); err != nil {
+	if permission := policy.Permission(q.action); permission != "" {
+		q.notes = append(q.notes, q.action+" is a call: the permission that it takes is "+permission+", and the answer is about that")
+		q.action = permission
+	}
+	if err := checkResource(q.action, q.resource); err != nil {
 		return q, err
 	}
 	if q.who, err = parseWho(f.as, q.action, q.resource); err != nil {

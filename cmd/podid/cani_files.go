@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -21,13 +22,13 @@ type policyFiles struct {
 
 func (f *policyFiles) flags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringArrayVar(&f.identity, "identity", nil, "`file` of an identity-based policy of who asks; repeatable")
-	flags.StringArrayVar(&f.trust, "trust", nil, "`file` of the role's trust policy")
-	flags.StringArrayVar(&f.boundary, "boundary", nil, "`file` of the permissions boundary of who asks")
-	flags.StringArrayVar(&f.session, "session", nil, "`file` of a session policy; repeatable. A pod's session then has no tags, as in EKS")
-	flags.StringArrayVar(&f.resource, "resource-policy", nil, "`file` of the resource's policy; repeatable")
-	flags.StringArrayVar(&f.scp, "scp", nil, "`files`, separated by commas, of the service control policies of one level; repeat from the root to the account")
-	flags.StringArrayVar(&f.rcp, "rcp", nil, "`file` of a resource control policy; repeatable")
+	flags.StringArrayVar(&f.identity, "identity", nil, "identity-based policy of who asks, a `FILE`; repeatable")
+	flags.StringArrayVar(&f.trust, "trust", nil, "the role's trust policy, a `FILE`")
+	flags.StringArrayVar(&f.resource, "resource-policy", nil, "policy of the bucket, key, queue, …, a `FILE`; repeatable")
+	flags.StringArrayVar(&f.boundary, "boundary", nil, "permissions boundary of who asks, a `FILE`")
+	flags.StringArrayVar(&f.session, "session", nil, "session policy, a `FILE`; repeatable. A pod's session then has no tags, as in EKS")
+	flags.StringArrayVar(&f.scp, "scp", nil, "service control policies of one level of the organization, `FILES` separated by commas; repeat from the root to the account")
+	flags.StringArrayVar(&f.rcp, "rcp", nil, "resource control policy, a `FILE`; repeatable")
 }
 
 func (f *policyFiles) any() bool {
@@ -122,13 +123,38 @@ func (f *canIFlags) decide(q question) (*canIReply, error) {
 	if q.isPod() {
 		return f.decidePod(q, d)
 	}
+	actions := []string{q.action}
 	if q.assumesRole() {
 		d.Resource = d.trust
+		actions = q.tagging()
 	}
-	assumed := assumedKeys(q.Principal, q.resource, time.Now())
-	r := q.evaluate(d.Set, assumed)
+	r := q.evaluateAll(actions, d.Set, assumedKeys(q.Principal, q.resource, time.Now()))
+	if len(actions) > 1 && strings.EqualFold(q.action, "sts:AssumeRole") {
+		r.Notes = append(r.Notes, "this is a session of pod identity by its name, and the tags of such sessions go along, unless the association disables them")
+	}
+	if issuer := issuerOf(q.ARN); q.Kind == policy.Federated && issuer != "" && !hasKey(q.keys, issuer+":sub") {
+		r.Notes = append(r.Notes, fmt.Sprintf("what the token says is not given: --key %s:sub=… --key %[1]s:aud=…; for a pod --as NAMESPACE/SERVICEACCOUNT knows it", issuer))
+	}
 	r.noteTags(&q)
 	return r, nil
+}
+
+// tagging are the actions of a call that assumes a role, where tags surely go
+// along: in a session of pod identity, and where sts:TagSession is asked.
+func (q *question) tagging() []string {
+	switch {
+	case strings.EqualFold(q.action, "sts:TagSession"):
+		return []string{q.action, "sts:AssumeRole"}
+	case strings.EqualFold(q.action, "sts:AssumeRole") && q.Kind == policy.AssumedRole && strings.Contains(q.ARN, "/eks-"):
+		return []string{q.action, "sts:TagSession"}
+	}
+	return []string{q.action}
+}
+
+// issuerOf is the issuer of a registered OpenID Connect provider.
+func issuerOf(provider string) string {
+	_, issuer, _ := strings.Cut(provider, ":oidc-provider/")
+	return issuer
 }
 
 // fits completes who asks by the flags, and refuses flags that have no say.
@@ -176,8 +202,9 @@ func (r *canIReply) noteTags(q *question) {
 	r.Notes = append(r.Notes, note)
 }
 
-// evaluate asks the policies, with the keys that were given over the assumed.
-func (q *question) evaluate(set policy.Set, assumed policy.Keys) *canIReply {
+// evaluateAll asks the policies for the actions that one call needs, with the keys
+// that were given over the assumed.
+func (q *question) evaluateAll(actions []string, set policy.Set, assumed policy.Keys) *canIReply {
 	keys := policy.Keys{}
 	for key, values := range assumed {
 		if hasKey(q.keys, key) {
@@ -189,10 +216,31 @@ func (q *question) evaluate(set policy.Set, assumed policy.Keys) *canIReply {
 	for key, values := range q.keys {
 		keys[key] = values
 	}
-	d := policy.Evaluate(policy.Request{
-		Principal: q.Principal, Action: q.action, Resource: q.resource, ResourceAccount: q.account, Keys: keys,
-	}, set)
-	return &canIReply{Report: d.Report(), As: q.as, Assumed: assumed}
+	decisions := make([]policy.Decision, len(actions))
+	for i, action := range actions {
+		decisions[i] = policy.Evaluate(policy.Request{
+			Principal: q.Principal, Action: action, Resource: q.resource, ResourceAccount: q.account, Keys: keys,
+		}, set)
+	}
+	r := &canIReply{Report: policy.ReportCall(decisions...), As: q.as, Assumed: assumed}
+	if q.called != "" {
+		answer, arn := "No. ", q.Principal.ARN
+		if r.Decision == policy.Allowed {
+			answer = "Yes. "
+		}
+		called := q.called
+		if !q.isPod() {
+			called = sentence(called)
+		}
+		r.Explanation = strings.Replace(r.Explanation, answer+arn, answer+called, 1)
+		r.Explanation = strings.ReplaceAll(r.Explanation, ", not "+arn, ", not "+q.called)
+	}
+	for _, also := range actions[1:] {
+		if r.Decision == policy.Allowed {
+			r.Notes = append(r.Notes, also+", which the session tags need, is allowed as well")
+		}
+	}
+	return r
 }
 
 // assumedKeys are what almost every request has: now, over TLS, and for a role's

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"strings"
 	"time"
 
@@ -22,9 +23,9 @@ type podGuess struct {
 
 func (g *podGuess) flags(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&g.role, "role", "", "with files: `ARN` of the pod's role (default: a made-up one of the resource's account), or of the role of a session given by its ARN, which lacks the role's path")
+	flags.StringVar(&g.role, "role", "", "with files: `ARN` of the pod's role (default: a made-up one), or with its path that of the session in --as")
+	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: `ARN` of the pod's cluster (default: the one that the trust policy names, or a made-up one)")
 	flags.StringVar(&g.principal, "principal", "service", "with files: who assumes the pod's role, the service, or the `ARN` of podid-auth's user or role")
-	flags.StringVar(&g.cluster, "cluster-arn", "", "with files: `ARN` of the pod's cluster (default: a made-up one)")
 	flags.BoolVar(&g.noTags, "disable-session-tags", false, "with files: the pod's association disables session tags")
 	must(c.RegisterFlagCompletionFunc("principal", cobra.FixedCompletions([]string{"service"}, cobra.ShellCompDirectiveNoFileComp)))
 }
@@ -64,16 +65,28 @@ type podSession struct {
 	workload podid.Workload
 	assumer  policy.Principal // who assumes the role
 	tagged   bool
+	guessed  string // the cluster's ARN, if nobody gave it
+}
+
+// note says what was guessed.
+func (s *podSession) note(r *canIReply) {
+	if s.guessed != "" {
+		r.Notes = append(r.Notes, "the pod is taken to be in "+s.guessed+", the cluster that the trust policy names; --cluster-arn says otherwise")
+	}
 }
 
 // settle completes the guess.
-func (g *podGuess) settle(q question) (s podSession, err error) {
+func (g *podGuess) settle(q question, trust []*policy.Policy) (s podSession, err error) {
 	partition := cmp.Or(part(q.resource, 1), "aws")
+	if g.cluster == "" {
+		g.cluster = clusterIn(trust)
+		s.guessed = g.cluster
+	}
 	if g.cluster != "" && !clusterARN.MatchString(g.cluster) {
 		return s, problem.New(problem.Usage, "--cluster-arn %s is not the ARN of a cluster, arn:aws:eks:REGION:ACCOUNT:cluster/NAME", clip(g.cluster))
 	}
 	account := cmp.Or(part(g.role, 4), part(g.cluster, 4), q.account, "111122223333")
-	s.role = podid.RoleARN(cmp.Or(g.role, "arn:"+partition+":iam::"+account+":role/ROLE-OF-THE-POD"))
+	s.role = podid.RoleARN(cmp.Or(g.role, roleOfThePod(partition, account)))
 	if s.role, err = podid.ParseRoleARN(string(s.role)); err != nil {
 		return s, problem.New(problem.Usage, "--role: %v", err).Because("")
 	}
@@ -94,6 +107,30 @@ func (g *podGuess) settle(q question) (s podSession, err error) {
 	}
 	s.tagged = !g.noTags
 	return s, nil
+}
+
+// roleOfThePod is a made-up role.
+func roleOfThePod(partition, account string) string {
+	return "arn:" + partition + ":iam::" + account + ":role/ROLE-OF-THE-POD"
+}
+
+var clusterInPolicy = regexp.MustCompile(`"(arn:aws[a-z-]*:eks:[a-z0-9-]+:[0-9]{12}:cluster/[0-9A-Za-z][A-Za-z0-9_-]{0,99})"`)
+
+// clusterIn is the one cluster that the policies name; empty for none and for more.
+func clusterIn(policies []*policy.Policy) (arn string) {
+	for _, p := range policies {
+		text, err := p.MarshalJSON()
+		if err != nil {
+			return ""
+		}
+		for _, m := range clusterInPolicy.FindAllSubmatch(text, -1) {
+			if arn != "" && arn != string(m[1]) {
+				return ""
+			}
+			arn = string(m[1])
+		}
+	}
+	return arn
 }
 
 func assumer(principal string) (policy.Principal, error) {
@@ -138,7 +175,10 @@ func (s *podSession) requestKeys(keys policy.Keys) {
 // decidePod answers for a pod: whether it gets its role, if that role's trust
 // policy is given, then what it may do as a session of it.
 func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
-	s, err := f.settle(q)
+	if strings.EqualFold(q.action, "sts:AssumeRoleWithWebIdentity") {
+		return f.decideToken(q, d)
+	}
+	s, err := f.settle(q, d.trust)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +192,14 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		r.Pod.Credentials = r.Decision == policy.Allowed
 		return r, nil
 	}
-	how := q.as + " is taken for a session of " + string(s.role) + "; whether it gets that role is not checked, --trust FILE does."
+	how := q.as + " is taken for a session of " + string(s.role)
+	if f.role == "" {
+		how += " (--role names its own)"
+	}
+	how += "; whether it gets that role is not checked."
+	if !q.assumesRole() {
+		how = strings.TrimSuffix(how, ".") + ": --trust FILE does that."
+	}
 	if d.Session != nil {
 		how += " With a session policy it has no session tags."
 	}
@@ -164,7 +211,7 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		}
 		how = q.as + " gets " + string(s.role) + ": its trust policy allows that to " + s.assumer.String() + "."
 	}
-	q.Principal = s.principal()
+	q.Principal, q.called = s.principal(), q.as
 	keys := assumedKeys(q.Principal, q.resource, time.Now())
 	s.tags(keys, "aws:PrincipalTag/")
 	if q.assumesRole() {
@@ -175,12 +222,53 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		d.Resource = d.trust
 	}
 	actions := []string{q.action}
-	if q.assumesRole() && s.tagged && strings.EqualFold(q.action, "sts:AssumeRole") {
-		actions = append(actions, "sts:TagSession")
+	if q.assumesRole() && s.tagged {
+		actions = q.tagging()
 	}
 	r := q.evaluateAll(actions, d.Set, keys)
 	r.Pod, r.lead = s.pod(q, d), how
 	r.Pod.Credentials = true
+	if q.assumesRole() || d.trust != nil {
+		s.note(r)
+	}
+	if len(actions) > 1 && r.Decision != policy.Allowed && strings.EqualFold(r.Action, "sts:TagSession") {
+		r.Notes = append(r.Notes, "the tags are those of pod identity, which go along; an association that disables session tags passes none, and needs no sts:TagSession")
+	}
+	return r, nil
+}
+
+// decideToken answers for a service account's token, as IAM roles for service
+// accounts use it, of the provider that the trust policy names.
+func (f *canIFlags) decideToken(q question, d documents) (*canIReply, error) {
+	var providers []string
+	for _, p := range d.trust {
+		for _, name := range p.Providers() {
+			if issuerOf(name) != "" {
+				providers = append(providers, name)
+			}
+		}
+	}
+	named := ", the issuer that the trust policy names,"
+	if providers == nil {
+		providers = []string{"arn:" + cmp.Or(part(q.resource, 1), "aws") + ":iam::" + cmp.Or(q.account, "111122223333") + ":oidc-provider/ISSUER-OF-THE-CLUSTER"}
+		named = ""
+	}
+	if len(providers) > 1 {
+		return nil, problem.New(problem.Usage, "the trust policy names %d OpenID Connect providers, so it is not clear whose token %s has", len(providers), q.as).
+			Because("").Fixed("give --as PROVIDER-ARN with --key ISSUER:sub=system:serviceaccount:%s:%s --key ISSUER:aud=sts.amazonaws.com", q.namespace, q.serviceAccount)
+	}
+	issuer := issuerOf(providers[0])
+	subject, audience := "system:serviceaccount:"+q.namespace+":"+q.serviceAccount, "sts.amazonaws.com" // as the projected tokens of EKS
+	q.keys = maps.Clone(q.keys)
+	for key, value := range map[string]string{issuer + ":sub": subject, issuer + ":aud": audience} {
+		if !hasKey(q.keys, key) {
+			q.keys[key] = []string{value}
+		}
+	}
+	q.Principal, q.called = policy.Principal{Kind: policy.Federated, ARN: providers[0]}, q.as
+	r := q.evaluateAll([]string{q.action}, policy.Set{Resource: d.trust, ResourceControl: d.ResourceControl}, assumedKeys(q.Principal, "", time.Now()))
+	r.lead = q.as + " is taken to have a token of " + issuer + named + " with its own name as :sub and " + audience + " as :aud."
+	r.Pod = &sandbox.PodRole{Namespace: q.namespace, ServiceAccount: q.serviceAccount, Role: q.resource, Credentials: r.Decision == policy.Allowed}
 	return r, nil
 }
 
@@ -210,28 +298,16 @@ func (s *podSession) trusted(q question, d documents) *canIReply {
 	if s.tagged {
 		actions = append(actions, "sts:TagSession")
 	}
+	if s.tagged && strings.EqualFold(q.action, "sts:TagSession") {
+		actions = q.tagging()
+	}
 	r := q.evaluateAll(actions, set, keys)
 	r.Notes = append(r.Notes, notes...)
+	s.note(r)
 	if r.Decision == policy.ImplicitDeny {
 		r.Notes = append(r.Notes, "podid trust-policy prints the whole statement that pod identity needs, and with --merge FILE puts it into a trust policy")
 	}
 	return r
-}
-
-// evaluateAll is the first action that is refused, or else the first.
-func (q question) evaluateAll(actions []string, set policy.Set, keys policy.Keys) *canIReply {
-	var first *canIReply
-	for _, q.action = range actions {
-		r := q.evaluate(set, maps.Clone(keys))
-		if r.Decision != policy.Allowed {
-			return r
-		}
-		first = cmp.Or(first, r)
-	}
-	for _, also := range actions[1:] {
-		first.Notes = append(first.Notes, also+", which the session tags need, is allowed as well")
-	}
-	return first
 }
 
 // ownPolicies stands in for the policies of podid's own principal.

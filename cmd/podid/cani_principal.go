@@ -17,6 +17,7 @@ type who struct {
 	// Of a pod; its Principal is then a session, or zero while its role is not known.
 	namespace, serviceAccount string
 	policy.Principal
+	called string // what answers call the principal, if its ARN is made up
 }
 
 func (w who) isPod() bool { return w.serviceAccount != "" }
@@ -29,6 +30,7 @@ var (
 	twelve  = regexp.MustCompile(`^[0-9]{12}$`)
 	// Kubernetes' names; a namespace is a DNS label, a service account a subdomain.
 	podForm    = regexp.MustCompile(`^([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)$`)
+	plainName  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 	domainForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)+(/\S*)?$`)
 )
 
@@ -78,6 +80,8 @@ func parseWho(s, action, resource string) (who, error) {
 	p := problem.New(problem.Usage, "--as %s is nobody who could ask", clip(s)).Because("").Fixed("give %s", whoForms)
 	if _, sa, is := strings.Cut(s, "system:serviceaccount:"); is && strings.Count(sa, ":") == 1 {
 		p = p.Fixed("give --as %s", strings.Replace(sa, ":", "/", 1))
+	} else if plainName.MatchString(s) {
+		p = p.Fixed("give the namespace of a service account, --as NAMESPACE/%s, or the whole ARN of a user or role, --as arn:aws:iam::ACCOUNT:role/%[1]s", s)
 	}
 	return w, p
 }
@@ -110,7 +114,7 @@ func parsePrincipalARN(s string) (w who, err error) {
 	case service == "iam:user" && last != "":
 		w.Kind = policy.User
 	case service == "iam:role" && podid.RoleARN(s).Name() != "":
-		w.Principal = sessionOf(podid.RoleARN(s))
+		w.Principal, w.called = sessionOf(podid.RoleARN(s)), "a session of "+s
 	case service == "sts:assumed-role" && strings.Count(name, "/") == 1 && last != "" && name[0] != '/':
 		role, _, _ := strings.Cut(name, "/")
 		w.Kind, w.RoleARN = policy.AssumedRole, "arn:"+m[1]+":iam::"+w.Account+":role/"+role
@@ -183,20 +187,24 @@ func checkAction(action string) error {
 	}
 	p := problem.New(problem.Usage, "%s is not an action", clip(action)).
 		Because("an action is SERVICE:ACTION, such as s3:GetObject").Fixed("give the action that was refused, as the error names it")
+	if known := actionOfS3(action); known != "" {
+		p = p.Fixed("give %s", known)
+	}
 	if strings.ContainsAny(action, "*?") {
 		p = p.Because("the question is about one request, and a request is one action").Fixed("give one action, such as s3:GetObject")
 	}
 	return p
 }
 
-func checkResource(resource string) error {
+func checkResource(action, resource string) error {
 	if resource == "*" || arnForm.MatchString(resource) {
 		return nil
 	}
 	p := problem.New(problem.Usage, "%s is not the ARN of a resource", clip(resource)).
 		Because("policies name resources by their ARNs, arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE").
 		Fixed("give the whole ARN, or * for an action that has no resource")
-	if path, is := strings.CutPrefix(resource, "s3://"); is {
+	path, is := strings.CutPrefix(resource, "s3://")
+	if is || strings.HasPrefix(strings.ToLower(action), "s3:") && !strings.Contains(resource, ":") {
 		p = p.Fixed("give arn:aws:s3:::%s", clip(strings.TrimSuffix(path, "/")))
 	}
 	return p

@@ -82,24 +82,31 @@ func TestADenialIsReadAsAWSWordsIt(t *testing.T) {
 		want denial
 	}{
 		{`User: arn:aws:iam::777788889999:user/JohnDoe is not authorized to perform: codecommit:ListRepositories because no service control policy allows the codecommit:ListRepositories action`,
-			denial{"arn:aws:iam::777788889999:user/JohnDoe", "codecommit:ListRepositories", ""}},
+			denial{as: "arn:aws:iam::777788889999:user/JohnDoe", action: "codecommit:ListRepositories", resource: ""}},
 		{`An error occurred (AccessDenied) when calling the GetObject operation: User: arn:aws:sts::111122223333:assumed-role/cart/eks-x is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::orders/a b.txt" because no identity-based policy allows the s3:GetObject action`,
-			denial{"arn:aws:sts::111122223333:assumed-role/cart/eks-x", "s3:GetObject", "arn:aws:s3:::orders/a b.txt"}},
+			denial{as: "arn:aws:sts::111122223333:assumed-role/cart/eks-x", action: "s3:GetObject", resource: "arn:aws:s3:::orders/a b.txt"}},
 		{"AccessDeniedException: User: arn:aws:sts::111122223333:assumed-role/a/b\nis not authorized to perform: kms:Decrypt on resource:\narn:aws:kms:us-east-2:111122223333:key/f1.",
-			denial{"arn:aws:sts::111122223333:assumed-role/a/b", "kms:Decrypt", "arn:aws:kms:us-east-2:111122223333:key/f1"}},
+			denial{as: "arn:aws:sts::111122223333:assumed-role/a/b", action: "kms:Decrypt", resource: "arn:aws:kms:us-east-2:111122223333:key/f1"}},
 		{`{"errorMessage": "User: arn:aws:sts::111111111111:assumed-role/r/i-11111is not authorized to perform: iam:GetRole on resource: role cdk-x because no identity-based policy allows the iam:GetRole action"}`,
-			denial{"arn:aws:sts::111111111111:assumed-role/r/i-11111", "iam:GetRole", "arn:aws:iam::111111111111:role/cdk-x"}},
+			denial{as: "arn:aws:sts::111111111111:assumed-role/r/i-11111", action: "iam:GetRole", resource: "arn:aws:iam::111111111111:role/cdk-x"}},
 		{`{"msg":"User: arn:aws:iam::111122223333:user/a is not authorized to perform: s3:PutObject on resource: \"arn:aws:s3:::b/k\" with an explicit deny in a resource-based policy"}`,
-			denial{"arn:aws:iam::111122223333:user/a", "s3:PutObject", "arn:aws:s3:::b/k"}},
-		{`{"Message":"User: anonymous is not authorized to perform: es:ESHttpGet"}`, denial{"anonymous", "es:ESHttpGet", ""}},
+			denial{as: "arn:aws:iam::111122223333:user/a", action: "s3:PutObject", resource: "arn:aws:s3:::b/k"}},
+		{`{"Message":"User: anonymous is not authorized to perform: es:ESHttpGet"}`, denial{as: "anonymous", action: "es:ESHttpGet", resource: ""}},
 		{`You are not authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-east-1:111122223333:instance/* with an explicit deny`,
-			denial{"", "ec2:RunInstances", "arn:aws:ec2:us-east-1:111122223333:instance/*"}},
-		{`AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity`, denial{"", "sts:AssumeRoleWithWebIdentity", ""}},
-		{`Unauthorized Exception! EKS does not have permissions to assume the associated role.`, denial{"", "sts:AssumeRole", ""}},
+			denial{as: "", action: "ec2:RunInstances", resource: "arn:aws:ec2:us-east-1:111122223333:instance/*"}},
+		{`AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity`, denial{as: "", action: "sts:AssumeRoleWithWebIdentity", resource: ""}},
+		{`Unauthorized Exception! EKS does not have permissions to assume the associated role.`, denial{as: "", action: "sts:AssumeRole", resource: ""}},
 		{`User: pods.eks.amazonaws.com is not authorized to perform: sts:TagSession on resource: arn:aws:iam::111122223333:role/R because no role trust policy allows the sts:TagSession action`,
-			denial{"pods.eks.amazonaws.com", "sts:TagSession", "arn:aws:iam::111122223333:role/R"}},
+			denial{as: "pods.eks.amazonaws.com", action: "sts:TagSession", resource: "arn:aws:iam::111122223333:role/R"}},
+		{`arn:aws:iam::111122223333:role/pipeline is not authorized to perform AssumeRole on role arn:aws:iam::444455556666:role/deploy`,
+			denial{as: "arn:aws:iam::111122223333:role/pipeline", action: "sts:AssumeRole", resource: "arn:aws:iam::444455556666:role/deploy"}},
+		{`is not authorized to perform: sts:TagSession on resource: arn:aws:iam::444455556666:role/automation`,
+			denial{action: "sts:TagSession", resource: "arn:aws:iam::444455556666:role/automation"}},
+		{`An error occurred (AccessDenied) when calling the ListObjectsV2 operation: Access Denied`, denial{action: "s3:ListBucket"}},
+		{`operation error S3: PutObject, https response error StatusCode: 403, api error AccessDenied: Access Denied`, denial{action: "s3:PutObject"}},
 	} {
 		got, err := parseDenied(test.text)
+		got.reason = reason{}
 		if err != nil || got != test.want {
 			t.Errorf("%s\nis read as %+v, %v\nwant       %+v", test.text, got, err, test.want)
 		}
@@ -107,6 +114,26 @@ func TestADenialIsReadAsAWSWordsIt(t *testing.T) {
 	for _, text := range []string{"", "Access Denied", "is not authorized to perform:", "You are not authorized to perform this operation. Encoded authorization failure message: 0l-KPWQ"} {
 		if got, err := parseDenied(text); err == nil {
 			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+}
+
+func TestADenialSaysWhichPolicyDenied(t *testing.T) {
+	const user = "User: arn:aws:iam::111122223333:user/a is not authorized to perform: s3:GetObject on resource: arn:aws:s3:::b/k "
+	for text, want := range map[string]reason{
+		"with an explicit deny in a service control policy":               {"", "service control policy", "", true},
+		"with an explicit deny in an identity-based policy":               {"", "identity-based policy", "", true},
+		"with an explicit deny in a VPC endpoint policy":                  {"", "VPC endpoint policy", "", true},
+		"with an explicit deny in the role trust policy":                  {"", "role trust policy", "", true},
+		"because no permissions boundary allows the s3:GetObject action":  {"", "permissions boundary", "", false},
+		"because no resource-based policy allows the s3:GetObject action": {"", "resource-based policy", "", false},
+		"with an explicit deny in a service control policy: arn:aws:organizations::111122223333:policy/o-1/service_control_policy/p-1": {
+			"", "service control policy", "arn:aws:organizations::111122223333:policy/o-1/service_control_policy/p-1", true},
+		"": {},
+	} {
+		got, err := parseDenied(user + text)
+		if want.text = text; err != nil || got.reason != want {
+			t.Errorf("%s\nis read as %+v, %v\nwant       %+v", text, got.reason, err, want)
 		}
 	}
 }

@@ -257,7 +257,7 @@ func formatPolicy(kind policyType, file string, content []byte) ([]byte, error) 
 	}
 	p, err := policy.Parse(t, "", content)
 	if syntax, ok := errors.AsType[*policy.SyntaxError](err); ok {
-		return nil, problem.New(problem.PolicyInvalid, "%s is not a policy of type %s", file, t).Because("%v", syntax).
+		return nil, problem.New(problem.PolicyInvalid, "%s is not %s%s", file, article(t), t).Because("%v", syntax).
 			Fixed("correct the document there, or give its --type; podid policy lint %s says more", file)
 	}
 	if err != nil {
