@@ -1,0 +1,8 @@
+package injection
+
+var (
+	Patch   = patch
+	Timeout = defaultTimeout
+)
+
+const MaxReview = maxReview
