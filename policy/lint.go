@@ -79,6 +79,8 @@ var lintRules = []struct {
 	{"not-principal", (*linter).notPrincipals},
 	{"not-action-allow", (*linter).notActions},
 	{"not-resource-allow", (*linter).notResources},
+	{"deleted-principal", (*linter).deletedPrincipals},
+	{"action-name", (*linter).actionNames},
 	{"resource-shape", (*linter).resourceShape},
 	{"unreachable", (*linter).unreachable},
 	{"shadowed", (*linter).shadowed},
@@ -103,7 +105,11 @@ func syntaxFinding(t Type, document []byte, err error) Finding {
 		return f
 	}
 	f.Line, f.Column, f.What = e.Line, e.Column, e.Problem+" ("+e.Path+")"
-	if e.Expected != "" {
+	switch e.Expected {
+	case "":
+	case "valid JSON":
+		f.Fix = "correct the JSON here: most often a comma, a quotation mark or a bracket is missing, or is one too many"
+	default:
 		f.Fix = "expected here: " + e.Expected
 	}
 	if other := GuessType(document); other != t && !strings.HasSuffix(e.Problem, noTrustAction) {

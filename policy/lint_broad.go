@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -65,6 +66,44 @@ var (
 	}
 )
 
+// deletedPrincipals finds IDs in place of ARNs: IAM shows a user or a role that
+// was deleted so.
+func (l *linter) deletedPrincipals() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		for j := range s.principals {
+			if g := &s.principals[j]; g.kind == uniqueIDGrantee {
+				l.add(s, s.element("Principal").start, Warning, g.value+" is a user or role that was deleted",
+					"IAM leaves the ID in place of the ARN; one made again under the same name has another ID, and this statement is not for it",
+					"write the ARN of the user or role that is meant, or remove the ID")
+				break
+			}
+		}
+	}
+}
+
+// actionNames finds calls of S3 in place of the actions that they need.
+func (l *linter) actionNames() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		nodes := values(s.element("Action"))
+		for j := range s.actions {
+			if permission := Permission(s.actions[j].source); permission != "" {
+				l.add(s, nodes[j].start, Warning, s.actions[j].source+" is a call and no action: it matches nothing",
+					"policies name the permission that a call takes, and this call takes that of another name", "write "+permission)
+			}
+		}
+	}
+}
+
+// lists reports whether the document allows to list a bucket, some bucket.
+func (l *linter) lists() bool {
+	return slices.ContainsFunc(l.statements, func(s lintStatement) bool {
+		return !s.deny && s.matchesAction("s3:ListBucket") != s.notAction && (s.notResource || s.resources.every ||
+			slices.ContainsFunc(s.resources.items, func(r setItem) bool { return !strings.Contains(r.source, "/") }))
+	})
+}
+
 // resourceShape finds actions on objects that are given buckets alone, and the
 // other way round.
 func (l *linter) resourceShape() {
@@ -90,6 +129,11 @@ func (l *linter) resourceShape() {
 				bucket, _, _ := strings.Cut(s.resources.items[0].source, "/")
 				l.add(s, nodes[j].start, Warning, s.actions[j].source+" is about buckets, and the statement has objects alone",
 					"the ARN of a bucket has no slash: this action never matches here", "add "+excerpt(bucket)+" to Resource")
+			case objects && name == string([]byte{'s', '3', ':', star}) && !s.deny && !l.lists():
+				bucket, _, _ := strings.Cut(s.resources.items[0].source, "/")
+				l.add(s, nodes[j].start, Notice, s.actions[j].source+" is about objects alone here: nothing in this document lists a bucket",
+					"s3:ListBucket and the other actions on buckets match the bucket's ARN, which has no slash",
+					fmt.Sprintf(`to list as well, add {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": %s}`, excerpt(bucket)))
 			}
 		}
 	}

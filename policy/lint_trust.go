@@ -231,6 +231,11 @@ func (l *linter) federated(s *lintStatement, g *grantee) {
 	for j := range s.conditions {
 		k := &s.conditions[j]
 		claim, ok := strings.CutPrefix(k.key.lower, asciiLower(issuer)+":")
+		if meant := otherClaim(claim, k.condition); ok && meant != "" {
+			l.add(s, k.at, Warning, k.key.name+" is compared with what only "+issuer+":"+meant+" can be",
+				"the audience says whom a token is for, the subject whose it is: as it stands no token is admitted", "write "+issuer+":"+meant)
+			return
+		}
 		switch {
 		case !ok || !k.limits():
 		case claim == "aud" || claim == "app_id":
@@ -258,6 +263,26 @@ func (l *linter) federated(s *lintStatement, g *grantee) {
 		l.add(s, at, Notice, "tokens of "+issuer+" for every audience that the provider has are admitted",
 			"no condition limits the token's audience", fmt.Sprintf(`add "%s:aud": "sts.amazonaws.com", or the audience that your tokens have, to the conditions`, issuer))
 	}
+}
+
+// otherClaim is the claim that is meant where a condition on the audience wants a
+// subject, or the other way round.
+func otherClaim(claim string, k *condition) string {
+	meant := func(other string, is func(v operand) bool) string {
+		if len(k.values) > 0 && !k.negated && k.kind != null && !slices.ContainsFunc(k.values, func(v operand) bool { return !is(v) }) {
+			return other
+		}
+		return ""
+	}
+	switch claim {
+	case "aud":
+		return meant("sub", func(v operand) bool {
+			return strings.HasPrefix(v.source, "system:serviceaccount:") || strings.HasPrefix(v.source, "repo:")
+		})
+	case "sub":
+		return meant("aud", func(v operand) bool { return v.source == "sts.amazonaws.com" })
+	}
+	return ""
 }
 
 // sourceKeys finds conditions that hold for services alone in statements for IAM
