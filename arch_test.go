@@ -25,8 +25,8 @@ var layers = [][]string{
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
 	{"localaws/iam", "localaws/s3", "localaws/sts"},
 	{"localaws/internal"},
-	{"internal/association/associationtest", "internal/association/memory"},
-	{"internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/sigv4", "internal/token", "policy", "docs"},
+	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory"},
+	{"api", "internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/sigv4", "internal/token", "policy", "docs"},
 	{"."},
 	{"problem"},
 }

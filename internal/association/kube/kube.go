@@ -1,0 +1,396 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// Store implements association.Store. Reads are of what the informer has told, and of
+// the API server where it has told nothing; a write returns once it has been told, so that
+// who wrote here reads here what they wrote. Other replicas learn of it when the API
+// server tells them, which is within milliseconds as a rule.
+type Store struct {
+	// OnChange, if set, is called after each change of a spec and of what there is,
+	// whoever made it, one at a time, and before the call that made it returns. It may
+	// read the store and must not write to it. What is there at the start is not
+	// reported. Set it before the cache is started.
+	OnChange func(namespace, serviceAccount string)
+	// Log is told of what is odd and not answered to anybody.
+	Log *slog.Logger
+
+	api    client.Client
+	index  *index
+	synced func() bool
+}
+
+var _ association.Store = (*Store)(nil)
+
+const (
+	// lag bounds how long a write waits for its own event.
+	lag = 2 * time.Second
+	// pageSize of what is read through when an ID is unknown.
+	pageSize = 500
+)
+
+// New returns a store that reads through informers and writes through api, which must
+// not read from a cache and must have the types of v1alpha1 in its scheme. Whoever
+// calls New starts informers, with [Trim] as the transformation of
+// PodIdentityAssociation.
+func New(ctx context.Context, informers cache.Cache, api client.Client) (*Store, error) {
+	s := &Store{Log: slog.Default(), api: api}
+	s.index = newIndex(func(namespace, serviceAccount string) {
+		if s.OnChange != nil {
+			s.OnChange(namespace, serviceAccount)
+		}
+	})
+	informer, err := informers.GetInformer(ctx, &v1alpha1.PodIdentityAssociation{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, unread(ctx, err)
+	}
+	var registration toolscache.ResourceEventHandlerRegistration
+	if registration, err = informer.AddEventHandler(s.index.handler()); err != nil {
+		return nil, fmt.Errorf("follow associations: %w", err)
+	}
+	s.synced = registration.HasSynced
+	return s, nil
+}
+
+// Synced reports whether what was there at the start has been read. Until then only
+// Find answers.
+func (s *Store) Synced() bool { return s.synced() }
+
+// Find implements association.Store. An association that breaks a rule gives no role;
+// the problem says which.
+func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (podid.Association, error) {
+	if err := ctx.Err(); err != nil {
+		return podid.Association{}, err
+	}
+	n := name{namespace, serviceAccount}
+	e := s.index.find(n)
+	if e == nil {
+		var err error
+		if e, err = s.read(ctx, n); err != nil {
+			return podid.Association{}, err
+		}
+	}
+	switch {
+	case e == nil || e.ending:
+		return podid.Association{}, association.Missing(namespace, serviceAccount)
+	case e.fault != nil:
+		return podid.Association{}, fmt.Errorf("association of %s/%s: %w", namespace, serviceAccount, e.fault)
+	}
+	return association.Clone(e.association), nil
+}
+
+// read asks the API server; nil is an object that is not there.
+func (s *Store) read(ctx context.Context, n name) (*entry, error) {
+	o, err := s.object(ctx, n)
+	if o == nil || err != nil {
+		return nil, err
+	}
+	return newEntry(o), nil
+}
+
+func (s *Store) object(ctx context.Context, n name) (*v1alpha1.PodIdentityAssociation, error) {
+	o := new(v1alpha1.PodIdentityAssociation)
+	switch err := s.api.Get(ctx, types.NamespacedName{Namespace: n.namespace, Name: n.serviceAccount}, o); {
+	case absent(err):
+		return nil, nil
+	case err != nil:
+		return nil, unread(ctx, err)
+	}
+	return o, nil
+}
+
+var associationID = regexp.MustCompile(`^a-[a-z0-9]{17}$`)
+
+// lookup finds the entry of an ID. One that the informer has not told of is looked
+// for at the API server, among all: an ID derives from the UID, which cannot be asked for.
+func (s *Store) lookup(ctx context.Context, id string) (*entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e := s.index.get(id)
+	if e == nil && associationID.MatchString(id) {
+		var err error
+		if e, err = s.search(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	if e == nil || e.ending {
+		return nil, association.NotFound(id)
+	}
+	return e, nil
+}
+
+func (s *Store) search(ctx context.Context, id string) (*entry, error) {
+	var page v1alpha1.PodIdentityAssociationList
+	for {
+		if err := s.api.List(ctx, &page, client.Limit(pageSize), client.Continue(page.Continue)); err != nil {
+			return nil, unread(ctx, err)
+		}
+		for i := range page.Items {
+			if e := newEntry(&page.Items[i]); e.association.ID() == id {
+				return e, nil
+			}
+		}
+		if page.Continue == "" {
+			return nil, nil
+		}
+	}
+}
+
+// Get implements association.Store.
+func (s *Store) Get(ctx context.Context, id string) (podid.Association, error) {
+	e, err := s.lookup(ctx, id)
+	if err != nil {
+		return podid.Association{}, err
+	}
+	return association.Clone(e.association), nil
+}
+
+// List implements association.Store. It lists what the informer has told: pages of one
+// walk may come from several replicas.
+func (s *Store) List(ctx context.Context, filter association.Filter, cursor string, limit int) ([]podid.Association, string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	if limit < 1 {
+		return nil, "", problem.New(problem.RequestInvalid, "a page of %d associations was asked for", limit)
+	}
+	var after association.Cursor
+	if cursor != "" {
+		var err error
+		if after, err = association.ParseCursor(cursor); err != nil {
+			return nil, "", err
+		}
+	}
+	if err := s.ready(); err != nil {
+		return nil, "", err
+	}
+	last := &entry{association: podid.Association{Namespace: after.Namespace, ServiceAccount: after.ServiceAccount}}
+	found := s.index.all(func(e *entry) bool {
+		return (filter.Namespace == "" || e.association.Namespace == filter.Namespace) &&
+			(filter.ServiceAccount == "" || e.association.ServiceAccount == filter.ServiceAccount) &&
+			before(last, e) < 0
+	})
+	slices.SortFunc(found, before)
+	next := ""
+	if len(found) > limit {
+		found = found[:limit]
+		end := found[limit-1].association
+		next = association.Cursor{Namespace: end.Namespace, ServiceAccount: end.ServiceAccount}.String()
+	}
+	var page []podid.Association
+	for _, e := range found {
+		page = append(page, association.Clone(e.association))
+	}
+	return page, next, nil
+}
+
+func (s *Store) ready() error {
+	if s.Synced() {
+		return nil
+	}
+	return problem.New(problem.ClusterUnavailable, "the associations have not been read yet").
+		Because("podid has just started, or the API server does not answer")
+}
+
+// Create implements association.Store. The limit is of what the informer has told: a few
+// that create at the same moment may exceed it. The same token for another service
+// account finds its original only once the informer has told of that.
+func (s *Store) Create(ctx context.Context, a podid.Association) (podid.Association, error) {
+	if err := ctx.Err(); err != nil {
+		return podid.Association{}, err
+	}
+	if err := association.Validate(a); err != nil {
+		return podid.Association{}, err
+	}
+	if err := s.ready(); err != nil {
+		return podid.Association{}, err
+	}
+	n := name{a.Namespace, a.ServiceAccount}
+	if a.ClientToken != "" {
+		if e := s.index.made(a.ClientToken, n); e != nil {
+			return association.Clone(e.association), nil
+		}
+	}
+	if s.index.size() >= association.MaxAssociations {
+		if e, err := s.read(ctx, n); e != nil || err != nil {
+			return original(a, e, err)
+		}
+		return podid.Association{}, association.Full()
+	}
+	return s.create(ctx, a)
+}
+
+// attempts bounds how often a write that met another's is made again.
+func attempts() *wait.Backoff {
+	return &wait.Backoff{Duration: 5 * time.Millisecond, Factor: 1.5, Jitter: 1, Cap: 300 * time.Millisecond, Steps: 16}
+}
+
+func (s *Store) create(ctx context.Context, a podid.Association) (podid.Association, error) {
+	for pause := attempts(); ; {
+		o := Object(a)
+		err := s.api.Create(ctx, o)
+		switch {
+		case err == nil:
+			created := Association(o)
+			s.await(ctx, created, s.index.has)
+			return created, nil
+		case !apierrors.IsAlreadyExists(err):
+			return podid.Association{}, unwritten(ctx, "create", a, err)
+		}
+		e, readErr := s.read(ctx, name{a.Namespace, a.ServiceAccount})
+		if e != nil || readErr != nil {
+			return original(a, e, readErr)
+		}
+		// It was deleted between the two calls.
+		if !again(ctx, pause) {
+			return podid.Association{}, unwritten(ctx, "create", a, apierrors.NewConflict(resource, a.ServiceAccount, err))
+		}
+	}
+}
+
+var resource = v1alpha1.GroupVersion.WithResource("podidentityassociations").GroupResource()
+
+// original answers a create that found e, in its place: the association itself if
+// the same request made it.
+func original(a podid.Association, e *entry, err error) (podid.Association, error) {
+	switch {
+	case err != nil:
+		return podid.Association{}, err
+	case e.ending:
+		return podid.Association{}, problem.New(problem.AssociationExists, "Association already exists: %s", e.association.ID()).
+			Because("it is being deleted, and finalizers on the object %s/%s hold it", a.Namespace, a.ServiceAccount).
+			Fixed("see kubectl get pia %s -n %s -o yaml; whoever put the finalizers there removes them", a.ServiceAccount, a.Namespace)
+	case a.ClientToken != "" && a.ClientToken == e.association.ClientToken:
+		return association.Clone(e.association), nil
+	}
+	return podid.Association{}, association.Exists(e.association)
+}
+
+// again waits before another attempt, unless there have been enough.
+func again(ctx context.Context, pause *wait.Backoff) bool {
+	if pause.Steps < 1 {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause.Step()):
+		return true
+	}
+}
+
+// Update implements association.Store. It changes what the API server has now, and sends
+// only what differs: labels, and fields that a newer podid knows, stay.
+func (s *Store) Update(ctx context.Context, id string, change func(*podid.Association) error) (podid.Association, error) {
+	found, err := s.lookup(ctx, id)
+	if err != nil {
+		return podid.Association{}, err
+	}
+	for pause := attempts(); ; {
+		o, err := s.current(ctx, id, found)
+		if err != nil {
+			return podid.Association{}, err
+		}
+		was := Association(o)
+		is, changed, err := association.Change(was, change, time.Now())
+		if err != nil {
+			return podid.Association{}, err
+		}
+		if !changed {
+			return was, nil
+		}
+		patch := client.MergeFromWithOptions(o.DeepCopy(), client.MergeFromWithOptimisticLock{})
+		setSpec(&o.Spec, is)
+		err = s.api.Patch(ctx, o, patch)
+		switch {
+		case err == nil:
+			is = Association(o)
+			s.await(ctx, is, s.index.has)
+			return is, nil
+		case absent(err):
+			return podid.Association{}, association.NotFound(id)
+		case !apierrors.IsConflict(err) || !again(ctx, pause):
+			return podid.Association{}, unwritten(ctx, "update", was, err)
+		}
+	}
+}
+
+// current is the object of an entry as the API server has it.
+func (s *Store) current(ctx context.Context, id string, e *entry) (*v1alpha1.PodIdentityAssociation, error) {
+	o, err := s.object(ctx, e.name())
+	if err != nil {
+		return nil, err
+	}
+	if o == nil || string(o.UID) != e.association.UID || o.DeletionTimestamp != nil {
+		return nil, association.NotFound(id)
+	}
+	return o, nil
+}
+
+// Delete implements association.Store. An object that has finalizers stays until they are
+// removed, and gives no role any more.
+func (s *Store) Delete(ctx context.Context, id string) (podid.Association, error) {
+	found, err := s.lookup(ctx, id)
+	if err != nil {
+		return podid.Association{}, err
+	}
+	for pause := attempts(); ; {
+		o, err := s.current(ctx, id, found)
+		if err != nil {
+			return podid.Association{}, err
+		}
+		was := Association(o)
+		err = s.api.Delete(ctx, o, client.Preconditions(metav1.Preconditions{UID: &o.UID, ResourceVersion: &o.ResourceVersion}))
+		switch {
+		case err == nil:
+			s.await(ctx, was, s.index.lost)
+			return was, nil
+		case absent(err):
+			return podid.Association{}, association.NotFound(id)
+		case !apierrors.IsConflict(err) || !again(ctx, pause):
+			return podid.Association{}, unwritten(ctx, "delete", was, err)
+		}
+	}
+}
+
+// await returns when the index has been told of what was written. What was written is
+// written all the same if that takes too long: then the watch is broken, or slow.
+func (s *Store) await(ctx context.Context, a podid.Association, told func(podid.Association) (bool, <-chan struct{})) {
+	limit := time.NewTimer(lag)
+	defer limit.Stop()
+	for {
+		done, news := told(a)
+		if done {
+			return
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return
+		case <-limit.C:
+			s.Log.Warn("the API server has not told of a write", "namespace", a.Namespace, "service_account", a.ServiceAccount)
+			return
+		}
+	}
+}
