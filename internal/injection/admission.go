@@ -245,7 +245,8 @@ func refusal(pod *corev1.Pod, account string, result Result) *problem.Problem {
 	const label = "the pod's label " + RequireLabel + ` has it refused rather than run without AWS credentials`
 	switch result.Reason {
 	case NoAssociation:
-		return problem.New(problem.AssociationMissing, "service account %s/%s has no association", pod.Namespace, account).Because(label)
+		return problem.New(problem.AssociationMissing, "service account %s/%s has no association", pod.Namespace, account).Because(label).
+			Fixed("create a PodIdentityAssociation named %s in namespace %s, or remove the label", account, pod.Namespace)
 	case WindowsPod:
 		return problem.New(problem.RequestInvalid, "podid gives credentials to Linux pods only").Because(label).
 			Fixed("run the pod on Linux, or remove the label")
