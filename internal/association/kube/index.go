@@ -24,8 +24,9 @@ type index struct {
 	byName  map[name]*entry
 	byID    map[string]*entry
 	byToken map[string][]*entry
-	latest  uint64        // the newest resourceVersion of an event
-	news    chan struct{} // closed at the next event
+	latest  uint64        // the newest resourceVersion of an event that was reported
+	telling bool          // an event is in the index and not yet reported
+	news    chan struct{} // closed when the next event was reported
 }
 
 type name struct{ namespace, serviceAccount string }
@@ -91,6 +92,7 @@ func (x *index) handler() cache.ResourceEventHandler {
 
 func (x *index) put(e *entry, initial bool) {
 	x.mu.Lock()
+	x.telling = true
 	was := x.byName[e.name()]
 	x.drop(was)
 	x.byName[e.name()] = e
@@ -105,6 +107,7 @@ func (x *index) put(e *entry, initial bool) {
 
 func (x *index) remove(e *entry) {
 	x.mu.Lock()
+	x.telling = true
 	was := x.byName[e.name()]
 	x.drop(was)
 	x.mu.Unlock()
@@ -139,7 +142,7 @@ func (x *index) tell(e *entry, report bool) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.latest = max(x.latest, e.revision)
+	x.latest, x.telling = max(x.latest, e.revision), false
 	close(x.news)
 	x.news = make(chan struct{})
 }
@@ -195,20 +198,21 @@ func (x *index) all(keep func(*entry) bool) []*entry {
 	return out
 }
 
-// has says whether an event as new as this version of an association has come, and
-// gives what is closed at the next event.
+// has says whether an event as new as this version of an association was reported, and
+// gives what is closed at the next.
 func (x *index) has(a podid.Association) (bool, <-chan struct{}) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.latest >= revision(a.Version), x.news
 }
 
-// lost says whether it has been told that this association is gone.
+// lost says whether it was reported that this association is gone.
 func (x *index) lost(a podid.Association) (bool, <-chan struct{}) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	e := x.byName[name{a.Namespace, a.ServiceAccount}]
-	return e == nil || e.association.UID != a.UID || e.ending, x.news
+	gone := e == nil || e.association.UID != a.UID || e.ending
+	return gone && !x.telling, x.news
 }
 
 func before(a, b *entry) int {
