@@ -156,12 +156,13 @@ func (c *Cluster) AddArchive(ctx context.Context, archive string) error {
 	c.images = append(c.images, archive)
 	nodes := slices.Clone(c.nodes)
 	c.mu.Unlock()
-	for _, node := range nodes {
-		if err := node.importImages(ctx, archive); err != nil {
-			return err
-		}
+	results := make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, node := range nodes {
+		all.Go(func() { results[i] = node.importImages(ctx, archive) })
 	}
-	return nil
+	all.Wait()
+	return errors.Join(results...)
 }
 
 // Tails is the end of every log, the nodes' included.

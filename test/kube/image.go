@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +53,8 @@ func (i Image) Write(archive string) error {
 	if err != nil {
 		return fmt.Errorf("image %s: %w", i.Name, err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
+		tarball.WithCompressionLevel(gzip.NoCompression)) // it travels no further than this machine
 	if err != nil {
 		return fmt.Errorf("image %s: %w", i.Name, err)
 	}

@@ -182,6 +182,8 @@ func (n *Node) socket() string {
 }
 
 func (n *Node) importImages(ctx context.Context, archives ...string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*startLimit, fmt.Errorf("containerd took longer than %v to import images", 2*startLimit))
+	defer cancel()
 	for _, archive := range archives {
 		cmd := n.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "-")
 		f, err := os.Open(archive)
@@ -192,7 +194,7 @@ func (n *Node) importImages(ctx context.Context, archives ...string) error {
 		out, err := cmd.CombinedOutput()
 		_ = f.Close()
 		if err != nil {
-			return fmt.Errorf("import %s: %w\n%s", filepath.Base(archive), err, out)
+			return fmt.Errorf("import %s: %w\n%s", filepath.Base(archive), errors.Join(err, context.Cause(ctx)), out)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // debianPackages are what a node needs beside kubebox. apt adds the libraries that the machine lacks.
@@ -41,6 +42,8 @@ func debian(ctx context.Context, progress io.Writer) (string, error) {
 // download gets the packages, with the machine's own package lists or, when those are missing or old,
 // with fresh ones beside the packages.
 func download(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("packages of Debian did not arrive within five minutes"))
+	defer cancel()
 	first := downloadWith(ctx, dir)
 	if first == nil {
 		return nil
@@ -118,12 +121,13 @@ func unpack(ctx context.Context, debs, dir string) error {
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
+	endWithUs(cmd)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", name, err, stderr.Bytes())
+		return "", fmt.Errorf("%s: %w\n%s", name, errors.Join(err, context.Cause(ctx)), stderr.Bytes())
 	}
 	return string(out), nil
 }
