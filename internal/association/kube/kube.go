@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -49,10 +50,10 @@ const (
 	pageSize = 500
 )
 
-// New returns a store that reads through informers and writes through api, which must
-// not read from a cache and must have the types of v1alpha1 in its scheme. Whoever
-// calls New starts informers, with [Trim] as the transformation of
-// PodIdentityAssociation.
+// New returns a store that reads through informers and writes through api. The scheme
+// of both knows v1alpha1; api reads from no cache, and its configuration sets no rate
+// (QPS -1): client-go's five requests a second would hold up pods. Whoever calls New
+// starts informers, with [Trim] as the transformation of PodIdentityAssociation.
 func New(ctx context.Context, informers cache.Cache, api client.Client) (*Store, error) {
 	s := &Store{Log: slog.Default(), api: api}
 	s.index = newIndex(func(namespace, serviceAccount string) {
@@ -84,7 +85,7 @@ func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (pod
 	}
 	n := name{namespace, serviceAccount}
 	e := s.index.find(n)
-	if e == nil {
+	if e == nil && n.possible() {
 		var err error
 		if e, err = s.read(ctx, n); err != nil {
 			return podid.Association{}, err
@@ -97,6 +98,17 @@ func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (pod
 		return podid.Association{}, fmt.Errorf("association of %s/%s: %w", namespace, serviceAccount, e.fault)
 	}
 	return association.Clone(e.association), nil
+}
+
+// possible says whether an object can have this name. What cannot be part of a path
+// is not sent to the API server.
+func (n name) possible() bool {
+	for _, s := range []string{n.namespace, n.serviceAccount} {
+		if s == "" || len(path.IsValidPathSegmentName(s)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // read asks the API server; nil is an object that is not there.
