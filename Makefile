@@ -37,6 +37,10 @@ CASES ?= 40000
 oracle: ## Compare package policy with an independent IAM simulator (Node.js), CASES generated cases of a random SEED
 	@$(GO) test -v -count=1 -timeout 30m ./test/oracle -cases $(CASES) -seed $(SEED)
 
+test-kube: ## What needs a real Kubernetes (the first time it builds one: 10 to 17 minutes)
+	@cd test/kube && $(GO) run ./cmd/kubelab build
+	@cd test/kube && $(GO) vet ./... && $(GO) test -count=1 -timeout 30m $(KUBEFLAGS) ./...
+
 lint: ## go vet and golangci-lint
 	@$(GO) vet ./...
 	@$(GO) run $(LINT) run ./...
@@ -62,4 +66,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop oracle lint generate verify bench fuzz clean
+.PHONY: help build demo test interop oracle test-kube lint generate verify bench fuzz clean
