@@ -260,6 +260,15 @@ func TestExemptPodsAreNotLookedUp(t *testing.T) {
 	}
 }
 
+// Every pod of the cluster passes here, and most have no association.
+func TestAnnotationsAreReadOnlyWhereTheyMatter(t *testing.T) {
+	h := &injection.Webhook{Associations: associated(t), ServiceAccounts: annotations(func(context.Context, string, string) (map[string]string, error) {
+		t.Error("read")
+		return nil, nil
+	})}
+	ask(t, h, strings.Replace(reviewOf(fmt.Sprintf(appPod, "")), "cart", "till", 1))
+}
+
 func TestAnnotationsThatCannotBeReadCostNoCredentials(t *testing.T) {
 	down := annotations(func(context.Context, string, string) (map[string]string, error) { return nil, errors.New("down") })
 	h := &injection.Webhook{Associations: associated(t), ServiceAccounts: down}

@@ -215,7 +215,7 @@ func (g *gift) warn(c *corev1.Container, w *warnings) {
 func ownOf(c *corev1.Container, pair []Variable) (string, bool) {
 	for _, v := range pair {
 		for _, e := range c.Env {
-			if e.Name == v.Name && (e.ValueFrom != nil || e.Value != v.Value) {
+			if e.Name == v.Name && e.Value != v.Value {
 				return e.Name, true
 			}
 		}

@@ -106,7 +106,7 @@ type Container struct {
 
 // Inject says what pod becomes, given what is known of its service account.
 // It adds, and changes nothing that is there; on a pod that has all it adds
-// nothing. The pod's namespace must be set.
+// nothing.
 func Inject(pod *corev1.Pod, account Account, settings Settings) Result {
 	if reason := exempt(pod, settings); reason != "" {
 		return Result{Pod: pod, Reason: reason}

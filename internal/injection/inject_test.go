@@ -4,11 +4,14 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/injection/injectiontest"
 )
@@ -69,5 +72,32 @@ func TestEveryCaseSaysWhatItShows(t *testing.T) {
 		if strings.TrimSpace(c.Comment()) == "" {
 			t.Errorf("%s has no comment", c.Name)
 		}
+	}
+}
+
+func TestWarningsAreFewAndShort(t *testing.T) {
+	pod := new(corev1.Pod)
+	pod.Namespace = "shop"
+	for i := range 30 {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{
+			Name: strings.Repeat("x", i) + strings.Repeat("ä", 200), Env: []corev1.EnvVar{{Name: "AWS_ACCESS_KEY_ID", Value: "AKIAIOSFODNN7EXAMPLE"}},
+		})
+	}
+	got := injection.Inject(pod, injection.Account{Association: new(podid.Association)}, injection.Settings{}).Warnings
+	if len(got) != 10 || got[9] != "podid: and 21 more" {
+		t.Errorf("%d warnings, the last %q", len(got), got[len(got)-1])
+	}
+	for _, w := range got {
+		if len(w) > 256 || !utf8.ValidString(w) || strings.Contains(w, "AKIA") {
+			t.Errorf("%d bytes: %q", len(w), w)
+		}
+	}
+}
+
+// A pod template, which doctor shows what becomes of it, may have no namespace.
+func TestAPodWithoutNamespaceIsNotPodidsOwn(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}
+	if got := injection.Inject(pod, injection.Account{Association: new(podid.Association)}, injection.Settings{}); !got.Changed {
+		t.Errorf("left alone: %s", got.Reason)
 	}
 }
