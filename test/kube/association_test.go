@@ -6,12 +6,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -173,8 +176,11 @@ func TestAssociations(t *testing.T) {
 		{"AnAssociationThatIsEndingGivesNoRole", ending},
 		{"TheSchemaRefusesByName", kubectlRefused},
 		{"SchemaAndRulesAgree", schemaAgrees},
+		{"SchemaAndRulesAgreeOnWhatIsMadeUp", schemaAgreesOnAnything},
 		{"ANamespaceThatIsNotThereIsRefusedByName", namespaceRefused},
 		{"ForbiddenWritesAreDeniedAndForbiddenReadsAreNoRefusal", forbidden},
+		{"WhatHappenedWhileTheWatchWasBrokenCounts", brokenWatch},
+		{"AnObjectOlderThanTheSchemaGivesNoRole", olderThanTheSchema},
 		{"AnAPIServerThatIsAwayRefusesNobody", away},
 		{"AWithdrawnKindRefusesNobody", withoutKind},
 	} {
@@ -457,6 +463,33 @@ func fiveThousand(t *testing.T, c *associations) {
 	took := time.Since(began)
 	stop()
 	group.Wait()
+	// One more, during which the API server goes and comes again.
+	seen, pages := map[string]int{}, 0
+	for cursor := ""; ; pages++ {
+		switch pages {
+		case 10:
+			c.StopAPIServer()
+		case 30:
+			if err := c.StartAPIServer(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page, next, err := other.List(t.Context(), association.Filter{}, cursor, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range page {
+			seen[a.Namespace+"/"+a.ServiceAccount]++
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	for _, name := range want {
+		if seen[name] != 1 {
+			t.Errorf("%s is listed %d times across a restart", name, seen[name])
+		}
+	}
 	t.Logf("%d walks over 50 pages of 100 in %v, with %d changes meanwhile", walks, took.Round(time.Millisecond), changes)
 	began = time.Now()
 	if _, err := s.Get(t.Context(), "a-00000000000000000"); !problem.Is(err, problem.AssociationNotFound) {
@@ -744,6 +777,132 @@ func forbidden(t *testing.T, c *associations) {
 	wantsCode(t, err, problem.ClusterUnavailable)
 }
 
+// line is a way to the API server that can be cut.
+type line struct {
+	mu   sync.Mutex
+	down bool
+	open []io.Closer
+}
+
+func (l *line) config(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			l.mu.Lock()
+			down := l.down
+			l.mu.Unlock()
+			if down {
+				return nil, syscall.ECONNREFUSED
+			}
+			answer, err := next.RoundTrip(r)
+			if err == nil && r.URL.Query().Get("watch") != "" {
+				l.mu.Lock()
+				l.open = append(l.open, answer.Body)
+				l.mu.Unlock()
+			}
+			return answer, err
+		})
+	})
+	return config
+}
+
+func (l *line) cut(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+	for _, body := range l.open {
+		_ = body.Close()
+	}
+	l.open = nil
+}
+
+func brokenWatch(t *testing.T, c *associations) {
+	c.clear(t)
+	var mu sync.Mutex
+	changes := map[string]int{}
+	var l line
+	s := c.open(t, l.config(c.Config()), func(_, account string) {
+		mu.Lock()
+		defer mu.Unlock()
+		changes[account]++
+	})
+	other := c.open(t, c.Config())
+	for _, account := range []string{"same", "changed", "deleted", "replaced"} {
+		must(t)(s.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: account, Role: reader}))
+	}
+	mu.Lock()
+	clear(changes)
+	mu.Unlock()
+	id := func(account string) string { return must(t)(other.Find(t.Context(), "shop", account)).ID() }
+	l.cut(true)
+	must(t)(other.Update(t.Context(), id("changed"), func(a *podid.Association) error { a.Role = writer; return nil }))
+	must(t)(other.Delete(t.Context(), id("deleted")))
+	must(t)(other.Delete(t.Context(), id("replaced")))
+	must(t)(other.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "replaced", Role: writer}))
+	must(t)(other.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "created", Role: writer}))
+	for _, account := range []string{"same", "changed", "deleted", "replaced"} {
+		if got := must(t)(s.Find(t.Context(), "shop", account)); got.Role != reader {
+			t.Errorf("the watch is not broken: %+v", got)
+		}
+	}
+	_, err := s.Find(t.Context(), "shop", "created")
+	wantsCode(t, err, problem.ClusterUnavailable)
+
+	l.cut(false)
+	want := map[string]string{"same": reader, "changed": writer, "replaced": writer, "created": writer}
+	eventually(t, "the watch tells what happened", func(ctx context.Context) error {
+		page, _, err := s.List(ctx, association.Filter{}, "", 10)
+		got := map[string]string{}
+		for _, a := range page {
+			got[a.ServiceAccount] = string(a.Role)
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			return fmt.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+		return nil
+	})
+	eventually(t, "it is reported", func(context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if changes["same"] != 0 || changes["changed"] == 0 || changes["deleted"] == 0 || changes["replaced"] == 0 || changes["created"] == 0 {
+			return fmt.Errorf("reported %v", changes)
+		}
+		return nil
+	})
+}
+
+func olderThanTheSchema(t *testing.T, c *associations) {
+	c.clear(t)
+	const path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+	c.kubectl(t, "patch", "crd", "podidentityassociations.podid.dev", "--type=json", "-p",
+		`[{"op":"replace","path":"`+path+`","value":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}]`)
+	eventually(t, "the schema takes anything", func(context.Context) error {
+		if out, err := c.tryApply(t, manifest("shop", "cart", "roleARN: arn:aws:iam::111122223333:user/jane", "region: mars")); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	c.kubectl(t, "apply", "-f", "../../deploy/crds")
+	s := c.open(t, c.Config())
+	_, err := s.Find(t.Context(), "shop", "cart")
+	wantsCode(t, err, problem.AssociationInvalid, "user/jane")
+	page, _, err := s.List(t.Context(), association.Filter{}, "", 10)
+	if err != nil || len(page) != 1 {
+		t.Fatal(page, err)
+	}
+	_, err = s.Update(t.Context(), page[0].ID(), func(a *podid.Association) error { a.Tags = map[string]string{"team": "a"}; return nil })
+	wantsCode(t, err, problem.AssociationInvalid, "user/jane")
+	must(t)(s.Update(t.Context(), page[0].ID(), func(a *podid.Association) error { a.Role = reader; return nil }))
+	must(t)(s.Find(t.Context(), "shop", "cart"))
+	must(t)(s.Delete(t.Context(), page[0].ID()))
+	eventually(t, "the schema is strict again", func(context.Context) error {
+		if _, err := c.tryApply(t, manifest("shop", "cart", "roleARN: arn:aws:iam::111122223333:user/jane")); err == nil {
+			return errors.New("taken")
+		}
+		return nil
+	})
+}
+
 func away(t *testing.T, c *associations) {
 	c.clear(t)
 	var changes sync.Map
@@ -816,6 +975,55 @@ func withoutKind(t *testing.T, c *associations) {
 	wantsCode(t, err, problem.ClusterUnavailable, "does not know the kind", "deploy/crds")
 	_, err = s.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: reader})
 	wantsCode(t, err, problem.ClusterUnavailable, "does not know the kind")
+}
+
+// schemaAgreesOnAnything asks both about specs that are valid, nearly valid and neither.
+func schemaAgreesOnAnything(t *testing.T, c *associations) {
+	arn := rapid.OneOf(
+		rapid.StringMatching(`arn:aws[a-z-]{0,5}:iam::[0-9]{12}:role/([!-.0-~]{1,9}/){0,3}[0-9A-Za-z_+=,.@-]{1,64}`),
+		rapid.StringMatching(`arn:aw[sz]:(iam|sts):[a-z]?:[0-9]{11,13}:(role|user|assumed-role)/([ -~ä]{0,9}/){0,2}[ -~ä]{0,9}`),
+		rapid.StringN(1, 20, -1))
+	tagText := rapid.OneOf(rapid.StringMatching(`[\pL\pZ\pN_.:/=+@-]{0,9}`), rapid.StringMatching(`[aA][wW][sS]:?[a-z]{0,3}`), rapid.StringN(0, 9, -1))
+	policies := rapid.OneOf(
+		rapid.SampledFrom([]string{allow, " " + allow, "[" + allow + "]", "{}", strings.Replace(allow, "*", "arn:aws:s3:::ÿ", 1)}),
+		rapid.StringMatching("[\t\n ]{0,2}[{]?[ -~ÿā]{0,20}[}]?"))
+	rapid.Check(t, func(t *rapid.T) {
+		a := podid.Association{
+			Namespace: "shop", ServiceAccount: "agrees", Role: podid.RoleARN(arn.Draw(t, "role")),
+			DisableSessionTags: rapid.Bool().Draw(t, "disable"), Tags: rapid.MapOfN(tagText, tagText, 0, 3).Draw(t, "tags"),
+		}
+		if rapid.Bool().Draw(t, "valid role") {
+			a.Role = reader
+		}
+		if rapid.IntRange(0, 3).Draw(t, "has target") == 0 {
+			a.Target = podid.RoleARN(arn.Draw(t, "target"))
+		}
+		if rapid.IntRange(0, 3).Draw(t, "has policy") == 0 {
+			a.Policy = policies.Draw(t, "policy")
+		}
+		rules := association.Validate(a)
+		schema := c.admin.Create(context.Background(), store.Object(a), client.DryRunAll)
+		if schema != nil && !apierrors.IsInvalid(schema) {
+			t.Fatalf("the API server fails: %v", schema)
+		}
+		if rules == nil && schema != nil {
+			t.Fatalf("the rules take what the schema refuses: %v", schema)
+		}
+		if rules != nil && schema == nil {
+			// The rules' own: what is within the braces of a policy, and the characters of tag keys.
+			if a.Policy != "" {
+				a.Policy = allow
+			}
+			values := map[string]string{}
+			for _, value := range a.Tags {
+				values[fmt.Sprint("key-", len(values))] = value
+			}
+			a.Tags = values
+			if err := association.Validate(a); err != nil {
+				t.Fatalf("the schema takes what the rules refuse: %v", err)
+			}
+		}
+	})
 }
 
 // schemaAgrees asks the API server and association.Validate about the same specs. What the

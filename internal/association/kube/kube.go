@@ -46,6 +46,8 @@ var _ association.Store = (*Store)(nil)
 const (
 	// lag bounds how long a write waits for its own event.
 	lag = 2 * time.Second
+	// owner is who the API server notes as the writer of fields.
+	owner = client.FieldOwner("podid")
 	// pageSize of what is read through when an ID is unknown.
 	pageSize = 500
 )
@@ -261,7 +263,7 @@ func attempts() *wait.Backoff {
 func (s *Store) create(ctx context.Context, a podid.Association) (podid.Association, error) {
 	for pause := attempts(); ; {
 		o := Object(a)
-		err := s.api.Create(ctx, o)
+		err := s.api.Create(ctx, o, owner)
 		switch {
 		case err == nil:
 			created := Association(o)
@@ -334,7 +336,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*podid.Associ
 		}
 		patch := client.MergeFromWithOptions(o.DeepCopy(), client.MergeFromWithOptimisticLock{})
 		setSpec(&o.Spec, is)
-		err = s.api.Patch(ctx, o, patch)
+		err = s.api.Patch(ctx, o, patch, owner)
 		switch {
 		case err == nil:
 			is = Association(o)
