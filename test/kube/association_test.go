@@ -320,6 +320,21 @@ func otherReplicasID(t *testing.T, c *associations) {
 	})
 }
 
+// unheard is a configuration whose watches deliver nothing at all.
+func unheard(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Query().Get("watch") != "" {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	return config
+}
+
 // held is a configuration whose watches deliver nothing after their first list until
 // release is closed.
 func held(config *rest.Config, release <-chan struct{}) *rest.Config {
@@ -491,6 +506,16 @@ func fiveThousand(t *testing.T, c *associations) {
 		}
 	}
 	t.Logf("%d walks over 50 pages of 100 in %v, with %d changes meanwhile", walks, took.Round(time.Millisecond), changes)
+	// Of a replica that has read nothing yet, what is on the last page.
+	blind := c.start(t, unheard(c.Config()))
+	last := must(t)(s.Find(t.Context(), "ns-9", "stays-9"))
+	if diff := cmp.Diff(last, must(t)(blind.Get(t.Context(), last.ID()))); diff != "" {
+		t.Errorf("described by a replica that has read nothing (-want +got):\n%s", diff)
+	}
+	_, _, err := blind.List(t.Context(), association.Filter{}, "", 10)
+	wantsCode(t, err, problem.ClusterUnavailable)
+	_, err = blind.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: reader})
+	wantsCode(t, err, problem.ClusterUnavailable)
 	began = time.Now()
 	if _, err := s.Get(t.Context(), "a-00000000000000000"); !problem.Is(err, problem.AssociationNotFound) {
 		t.Errorf("error %v, want %s", err, problem.AssociationNotFound)

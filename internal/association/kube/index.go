@@ -203,7 +203,11 @@ func (x *index) all(keep func(*entry) bool) []*entry {
 func (x *index) has(a podid.Association) (bool, <-chan struct{}) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.latest >= revision(a.Version), x.news
+	// After a broken watch events come in the order of names, so that the newest says
+	// nothing of this one; if it is not there at all, it was deleted since or is read through.
+	e, written := x.byName[name{a.Namespace, a.ServiceAccount}], revision(a.Version)
+	stale := e != nil && e.association.UID == a.UID && e.revision < written
+	return x.latest >= written && !stale, x.news
 }
 
 // lost says whether it was reported that this association is gone.

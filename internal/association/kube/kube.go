@@ -33,7 +33,7 @@ type Store struct {
 	// read the store and must not write to it. What is there at the start is not
 	// reported. Set it before the cache is started.
 	OnChange func(namespace, serviceAccount string)
-	// Log is told of what is odd and not answered to anybody.
+	// Log is told of what is odd and not answered to anybody; nothing, unless it is set.
 	Log *slog.Logger
 
 	api    client.Client
@@ -57,7 +57,7 @@ const (
 // (QPS -1): client-go's five requests a second would hold up pods. Whoever calls New
 // starts informers, with [Trim] as the transformation of PodIdentityAssociation.
 func New(ctx context.Context, informers cache.Cache, api client.Client) (*Store, error) {
-	s := &Store{Log: slog.Default(), api: api}
+	s := &Store{Log: slog.New(slog.DiscardHandler), api: api}
 	s.index = newIndex(func(namespace, serviceAccount string) {
 		if s.OnChange != nil {
 			s.OnChange(namespace, serviceAccount)
@@ -155,9 +155,10 @@ func (s *Store) lookup(ctx context.Context, id string) (*entry, error) {
 }
 
 func (s *Store) search(ctx context.Context, id string) (*entry, error) {
-	var page v1alpha1.PodIdentityAssociationList
-	for {
-		if err := s.api.List(ctx, &page, client.Limit(pageSize), client.Continue(page.Continue)); err != nil {
+	for next := ""; ; {
+		// A new one each time: what is absent from an answer would stay of the one before.
+		var page v1alpha1.PodIdentityAssociationList
+		if err := s.api.List(ctx, &page, client.Limit(pageSize), client.Continue(next)); err != nil {
 			return nil, unread(ctx, err)
 		}
 		for i := range page.Items {
@@ -165,7 +166,7 @@ func (s *Store) search(ctx context.Context, id string) (*entry, error) {
 				return e, nil
 			}
 		}
-		if page.Continue == "" {
+		if next = page.Continue; next == "" {
 			return nil, nil
 		}
 	}

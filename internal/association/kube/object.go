@@ -2,7 +2,6 @@ package kube
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,7 +96,7 @@ func Trim(given any) (any, error) {
 	token, has := o.Annotations[TokenAnnotation]
 	o.Labels, o.Annotations, o.OwnerReferences, o.Finalizers = nil, nil, nil, nil
 	if has {
-		o.Annotations = map[string]string{TokenAnnotation: strings.Clone(token)}
+		o.Annotations = map[string]string{TokenAnnotation: token}
 	}
 	o.Status = v1alpha1.PodIdentityAssociationStatus{}
 	return o, nil
