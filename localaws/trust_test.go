@@ -37,6 +37,23 @@ func TestTrustPoliciesSpeakOfAssumingRolesOnly(t *testing.T) {
 		wantError(t, put(actions), "MalformedPolicyDocument", text, culprit+" is no action of a role trust policy; expected sts:AssumeRole,")
 	}
 	_, err := w.iam().CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("other"), AssumeRolePolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*"}}`)})
+		`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"s3:*"}}`)})
 	wantError(t, err, "MalformedPolicyDocument", text)
+}
+
+// As at AWS: https://github.com/hashicorp/terraform-provider-aws/issues/4248, and
+// for Deny https://github.com/aws/aws-cdk/issues/10994
+func TestATrustPolicyNamesEveryoneByKind(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	for name, effect := range map[string]string{"allowed": "Allow", "denied": "Deny"} {
+		create := func(principal string) error {
+			_, err := w.iam().CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String(name), AssumeRolePolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":{"Effect":"` + effect + `","Principal":` + principal + `,"Action":"sts:AssumeRole"}}`)})
+			return err
+		}
+		wantError(t, create(`"*"`), "MalformedPolicyDocument", `AssumeRolepolicy contained an invalid principal: "STAR":"*".`, `expected {"AWS": "*"}`)
+		if err := create(`{"AWS":"*"}`); err != nil {
+			t.Errorf("%s: %v", effect, err)
+		}
+	}
 }

@@ -454,7 +454,7 @@ func harmless(t tester, ch policy.Change) {
 		t.Fatalf("edits a policy of AWS: %+v", ch)
 	case ch.Do == policy.RemoveCondition && strings.Contains(lower, "tag/"):
 		t.Fatalf("drops a tag: %+v", ch)
-	case (ch.Do == policy.AddStatement || ch.Do == policy.AddValue) && strings.Contains(string(ch.Add), `"Principal":"*"`):
+	case (ch.Do == policy.AddStatement || ch.Do == policy.AddValue) && (strings.Contains(string(ch.Add), `"Principal":"*"`) || strings.Contains(string(ch.Add), `"AWS":"*"`)):
 		t.Fatalf("names everybody: %+v", ch)
 	}
 }

@@ -358,9 +358,12 @@ func ofYourOwn(t Type, managed string) string {
 	return "a " + t.String() + " of your own"
 }
 
-// element is the principal as a Principal element names it.
-func (p *Principal) element() json.RawMessage {
+// element is the principal as a Principal element of a policy of type t names it.
+func (p *Principal) element(t Type) json.RawMessage {
 	var v any = "*"
+	if t == Trust {
+		v = map[string]string{"AWS": "*"}
+	}
 	switch p.Kind {
 	case Service:
 		v = map[string]string{"Service": p.ARN}

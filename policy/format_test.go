@@ -21,7 +21,8 @@ func TestPoliciesAreWrittenInAWSsLayout(t *testing.T) {
 		},
 		"the old language":  {policy.Identity, `{"Statement":[]}`, `{"Version":"2008-10-17","Statement":[]}`},
 		"what says nothing": {policy.Identity, `{"Id":"","Statement":[{"Sid":"","Effect":"Deny","NotAction":["iam:*","S3:*"],"NotResource":["*"],"Condition":{"StringEquals":{}}}]}`, `{"Version":"2008-10-17","Statement":[{"Effect":"Deny","NotAction":["iam:*","S3:*"],"NotResource":"*"}]}`},
-		"everyone":          {policy.Trust, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, `{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`},
+		"everyone":          {policy.Resource, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:*"}}`, `{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:*"}]}`},
+		"everyone of AWS":   {policy.Trust, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}}`, `{"Version":"2008-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`},
 		"principals of several kinds": {
 			policy.Resource,
 			`{"Statement":{"Effect":"Deny","NotPrincipal":{"Service":["a.amazonaws.com","b.amazonaws.com"],"CanonicalUser":[],"AWS":"*"},"Action":"s3:*"}}`,

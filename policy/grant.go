@@ -137,9 +137,9 @@ func (d *Decision) statement(l lack, beside *Policy, asked asked) json.RawMessag
 	}
 	switch t {
 	case Trust:
-		s.Principal, s.Resource = p.element(), ""
+		s.Principal, s.Resource = p.element(t), ""
 	case Resource:
-		s.Principal = p.element()
+		s.Principal = p.element(t)
 	}
 	s.Condition = d.tenancy(t, escape, asked)
 	text, err := marshal(s, "", "")

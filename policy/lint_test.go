@@ -146,7 +146,7 @@ func TestSizesAreCountedAsAWSCountsThem(t *testing.T) {
 		statement := `{"Effect":"Deny","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/%s"}`
 		switch kind {
 		case policy.Trust:
-			statement = `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"%s"}}}`
+			statement = `{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"%s"}}}`
 		case policy.Resource, policy.ResourceControl:
 			statement = `{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/%s"}`
 		}

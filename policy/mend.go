@@ -129,7 +129,7 @@ func (m *miss) addPrincipal(c *context) []plan {
 	if p.Kind == Anonymous || p.Kind == Federated && !m.testsToken() || m.statement.all() != "" {
 		return nil
 	}
-	element := p.element()
+	element := p.element(m.at.as)
 	return []plan{m.change(Change{
 		Do: AddValue, Clause: "Principal", Add: element, Text: fmt.Sprintf("add %s to the Principal of %s", element, m.place()),
 	}, func(s *statement) bool {

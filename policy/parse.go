@@ -239,6 +239,8 @@ func (c *compiler) sid(s *statement, n *node) error {
 	return nil
 }
 
+const noTrustPrincipal = " is no principal of a role trust policy"
+
 func (c *compiler) principals(n *node) ([]grantee, error) {
 	const expected = `"*", or an object with AWS, Service, Federated or CanonicalUser`
 	list := []grantee{}
@@ -246,6 +248,10 @@ func (c *compiler) principals(n *node) ([]grantee, error) {
 	case stringNode:
 		if n.text != "*" {
 			return nil, c.failNode(n, excerpt(n.text)+" is not a principal", expected)
+		}
+		if c.policy.Type == Trust {
+			// https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html#access-analyzer-reference-policy-checks-error-role-trust-policy-unsupported-wildcard-in-principal
+			return nil, c.failNode(n, `"*"`+noTrustPrincipal, `{"AWS": "*"}, or better the accounts, roles and users meant`)
 		}
 		list = append(list, grantee{kind: everyone, source: "*"})
 	case objectNode:

@@ -65,8 +65,12 @@ func genStatement(d draw, kind policy.Type, effect string) map[string]any {
 		if effect == "Deny" && kind == policy.Resource {
 			element = not("Principal")
 		}
+		all := any("*")
+		if kind == policy.Trust {
+			all = map[string]any{"AWS": "*"}
+		}
 		s[element] = pick(d, []any{
-			"*",
+			all,
 			map[string]any{"AWS": some(d, []string{
 				"*", "111122223333", "arn:aws:iam::111122223333:root", "arn:aws:iam::111122223333:user/alice", "arn:aws:iam::111122223333:role/app",
 				"arn:aws:sts::111122223333:assumed-role/app/s1", "arn:aws:sts::111122223333:federated-user/bob", "444455556666",

@@ -102,10 +102,10 @@ func TestARefusedTrustNamesTheMostUsefulCause(t *testing.T) {
 		"a condition on one action":   {[]string{statement("Allow", service, one, always), statement("Allow", service, `"sts:TagSession"`, ns)}, policy.TrustCondition, "sts:TagSession", 1, "aws:RequestTag/kubernetes-namespace", ""},
 		"the nearest of conditions":   {[]string{statement("Allow", service, both, nsAndSA), statement("Allow", service, both, source)}, policy.TrustCondition, "sts:AssumeRole", 1, "aws:SourceArn", ""},
 		"no tag and a condition":      {[]string{statement("Allow", service, one, ns)}, policy.TrustAction, "sts:TagSession", 0, "", ""},
-		"denied":                      {[]string{statement("Allow", service, both, always), statement("Deny", `"*"`, `"sts:TagSession"`, always)}, policy.TrustDenied, "sts:TagSession", 1, "", ""},
-		"a deny that does not apply":  {[]string{statement("Allow", service, both, always), statement("Deny", `"*"`, both, ns)}, policy.TrustAllowed, "", 0, "", ""},
-		"denied before not named":     {[]string{statement("Deny", `"*"`, both, always)}, policy.TrustDenied, "sts:AssumeRole", 0, "", ""},
-		"everyone under a condition":  {[]string{statement("Allow", `"*"`, both, ns), statement("Allow", ec2, both, always)}, policy.TrustCondition, "sts:AssumeRole", 0, "aws:RequestTag/kubernetes-namespace", ""},
+		"denied":                      {[]string{statement("Allow", service, both, always), statement("Deny", `{"AWS":"*"}`, `"sts:TagSession"`, always)}, policy.TrustDenied, "sts:TagSession", 1, "", ""},
+		"a deny that does not apply":  {[]string{statement("Allow", service, both, always), statement("Deny", `{"AWS":"*"}`, both, ns)}, policy.TrustAllowed, "", 0, "", ""},
+		"denied before not named":     {[]string{statement("Deny", `{"AWS":"*"}`, both, always)}, policy.TrustDenied, "sts:AssumeRole", 0, "", ""},
+		"everyone under a condition":  {[]string{statement("Allow", `{"AWS":"*"}`, both, ns), statement("Allow", ec2, both, always)}, policy.TrustCondition, "sts:AssumeRole", 0, "aws:RequestTag/kubernetes-namespace", ""},
 		"named in a condition's case": {[]string{statement("Allow", service, both, `{"StringLike":{"aws:requesttag/Kubernetes-Namespace":"test-*"}}`)}, policy.TrustAllowed, "", 0, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

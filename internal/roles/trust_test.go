@@ -48,7 +48,7 @@ const (
 func TestARefusalNamesWhatRefused(t *testing.T) {
 	denied := refusal(403, "AccessDenied", "User: "+brokerARN+" is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111122223333:role/reader")
 	deny := func(condition string) string {
-		return strings.Replace(trust(broker, both, ""), `}]}`, `},{"Effect":"Deny","Principal":"*","Action":"sts:*","Condition":`+condition+`}]}`, 1)
+		return strings.Replace(trust(broker, both, ""), `}]}`, `},{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:*","Condition":`+condition+`}]}`, 1)
 	}
 	for _, test := range []struct {
 		name      string

@@ -100,6 +100,7 @@ var sentences = []struct {
 	{true, "the list of principals is empty", "Missing required field Principal."},
 	{true, "the statement has no Action", "Missing required field Action."},
 	{true, "the list of actions is empty", "Missing required field Action."},
+	{true, " is no principal of a role trust policy", `AssumeRolepolicy contained an invalid principal: "STAR":"*".`},
 	{true, " is no action of a role trust policy", "AssumeRole policy may only specify STS AssumeRole actions."},
 	{false, "policy has no Principal", "Policy document should not specify a principal."},
 	{false, "policy has no NotPrincipal", "Policy document should not specify a principal."},

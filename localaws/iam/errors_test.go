@@ -28,7 +28,8 @@ func TestMistakesInPoliciesAreCalledAsAWSCallsThem(t *testing.T) {
 		{policy.Identity, `{"Effect"`, "This policy contains invalid Json. At line 1"},
 		{policy.Trust, `{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Resource":"*"}`, "Has prohibited field Resource. At line 1"},
 		{policy.Trust, `{"Effect":"Allow","Action":"sts:AssumeRole"}`, "Missing required field Principal. At line 1"},
-		{policy.Trust, `{"Effect":"Allow","Principal":"*","Action":["sts:AssumeRole","s3:GetObject"]}`, "AssumeRole policy may only specify STS AssumeRole actions. At line 1"},
+		{policy.Trust, `{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}`, `AssumeRolepolicy contained an invalid principal: "STAR":"*". At line 1`},
+		{policy.Trust, `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["sts:AssumeRole","s3:GetObject"]}`, "AssumeRole policy may only specify STS AssumeRole actions. At line 1"},
 		{policy.Trust, `{"Effect":"Allow","Principal":"*"}`, "Missing required field Action. At line 1"},
 	} {
 		_, err := Parse(test.kind, "", `{"Version":"2012-10-17","Statement":[`+test.statement+`]}`)

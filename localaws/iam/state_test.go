@@ -124,11 +124,11 @@ func TestQuotasOfTheAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range MaxRoles {
-		if _, err := s.CreateRole(Identity{Name: fmt.Sprintf("r%d", i), Trust: Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`}}); err != nil {
+		if _, err := s.CreateRole(Identity{Name: fmt.Sprintf("r%d", i), Trust: Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err = s.CreateRole(Identity{Name: "one-more", Trust: Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`}})
+	_, err = s.CreateRole(Identity{Name: "one-more", Trust: Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`}})
 	if err == nil || err.Error() != "LimitExceeded: Cannot exceed quota for RolesPerAccount: 1000" {
 		t.Errorf("error is %v", err)
 	}

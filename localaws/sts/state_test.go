@@ -73,7 +73,7 @@ func FuzzUnseal(f *testing.F) {
 
 func BenchmarkCaller(b *testing.B) {
 	s := newState(b)
-	role, err := s.iam.CreateRole(iam.Identity{Name: "role", Trust: iam.Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}]}`}})
+	role, err := s.iam.CreateRole(iam.Identity{Name: "role", Trust: iam.Document{Text: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`}})
 	if err != nil {
 		b.Fatal(err)
 	}

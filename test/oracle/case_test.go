@@ -103,6 +103,14 @@ type principals struct {
 	kinds    map[string]list
 }
 
+// everybody is how a policy of type t names everyone.
+func everybody(t policy.Type) principals {
+	if t == policy.Trust {
+		return principals{kinds: map[string]list{"AWS": one("*")}}
+	}
+	return principals{everyone: true}
+}
+
 func (p principals) IsZero() bool { return !p.everyone && p.kinds == nil }
 
 func (p principals) MarshalJSON() ([]byte, error) {

@@ -76,14 +76,12 @@ func (g *generator) probe() {
 	q := g.q
 	d := document{g.version(), []statement{{Effect: "Allow", Action: one("*"), Resource: one("*"), Condition: g.conditions(1)}}}
 	q.probe = sorted(d.Statement[0].Condition)[0]
-	if g.trust || !g.inIAM() {
-		d.Statement[0].Principal.everyone = true
-	}
 	switch {
 	case g.trust:
-		d.Statement[0].Resource = list{}
+		d.Statement[0].Principal, d.Statement[0].Resource = everybody(policy.Trust), list{}
 		q.Trust = &d
 	case !g.inIAM():
+		d.Statement[0].Principal = everybody(policy.Resource)
 		q.ResourcePolicy = &d
 	default:
 		q.Identity = []document{d}

@@ -231,7 +231,7 @@ func grantees(matches func(q *question, s *statement) bool, speaks func(q *quest
 				changed = true
 				of := speaks(q, s)
 				s.NotPrincipal = principals{}
-				s.Principal = principals{everyone: true}
+				s.Principal = everybody(t)
 				if !of {
 					s.Principal = principals{kinds: map[string]list{"AWS": one("000000000000")}}
 				}

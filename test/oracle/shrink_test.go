@@ -1,6 +1,8 @@
 package oracle_test
 
 import (
+	"reflect"
+
 	"github.com/openpodidentity/podid/policy"
 )
 
@@ -60,7 +62,7 @@ func (q *question) drop(n int) bool {
 		}
 	}
 	done := false
-	q.each(func(_ policy.Type, d *document) {
+	q.each(func(t policy.Type, d *document) {
 		if done {
 			return
 		}
@@ -73,7 +75,7 @@ func (q *question) drop(n int) bool {
 				d.Statement, done = append(d.Statement[:i:i], d.Statement[i+1:]...), true
 				return
 			}
-			if done = d.Statement[i].drop(at); done {
+			if done = d.Statement[i].drop(t, at); done {
 				return
 			}
 		}
@@ -81,7 +83,7 @@ func (q *question) drop(n int) bool {
 	return done
 }
 
-func (s *statement) drop(at func() bool) bool {
+func (s *statement) drop(t policy.Type, at func() bool) bool {
 	for _, operator := range sorted(s.Condition) {
 		for _, key := range sorted(s.Condition[operator]) {
 			if at() {
@@ -115,8 +117,8 @@ func (s *statement) drop(at func() bool) bool {
 			return true
 		}
 	}
-	if !s.Principal.IsZero() && !s.Principal.everyone && at() {
-		s.Principal = principals{everyone: true}
+	if all := everybody(t); !s.Principal.IsZero() && !reflect.DeepEqual(s.Principal, all) && at() {
+		s.Principal = all
 		return true
 	}
 	for _, p := range []*principals{&s.Principal, &s.NotPrincipal} {

@@ -67,9 +67,9 @@ func (g *generator) statement(t policy.Type) statement {
 		s.Principal.everyone = true
 	case policy.Trust, policy.Resource:
 		if t == policy.Resource && s.Effect == "Deny" && g.IntN(2) == 0 {
-			s.NotPrincipal = g.principals()
+			s.NotPrincipal = g.principals(t)
 		} else {
-			s.Principal = g.principals()
+			s.Principal = g.principals(t)
 		}
 	}
 	if g.oneIn(2) {
@@ -152,9 +152,9 @@ func (g *generator) resources(t policy.Type) list {
 	})
 }
 
-func (g *generator) principals() principals {
+func (g *generator) principals(t policy.Type) principals {
 	if g.oneIn(5) {
-		return principals{everyone: true}
+		return everybody(t)
 	}
 	p := principals{kinds: map[string]list{}}
 	me := cast[g.q.Principal].principal
