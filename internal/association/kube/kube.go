@@ -9,7 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -106,7 +106,7 @@ func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (pod
 // is not sent to the API server.
 func (n name) possible() bool {
 	for _, s := range []string{n.namespace, n.serviceAccount} {
-		if s == "" || len(path.IsValidPathSegmentName(s)) > 0 {
+		if s == "" || len(content.IsPathSegmentName(s)) > 0 {
 			return false
 		}
 	}
