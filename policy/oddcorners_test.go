@@ -178,8 +178,8 @@ func TestActionsIgnoreCaseAndResourcesDoNot(t *testing.T) {
 func TestAStarCrossesSlashesAndColons(t *testing.T) {
 	for resource, want := range map[string]bool{
 		"arn:aws:s3:::b/*":             true,
-		"arn:aws:s3*:::*/z":            true,
-		"arn:aws:*:*:*z":               true,
+		"arn:*:s3:::*/z":               true,
+		"arn:aws:s3:*:*z":              true,
 		"arn:aws:s3:::b/x?y/z":         true,
 		"arn:aws:s3:::b/*/y":           false,
 		"arn:aws:s3:::b/x/y/z/":        false,

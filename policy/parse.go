@@ -358,6 +358,9 @@ func (c *compiler) resources(n *node) ([]template, error) {
 		if prefix, _, found := strings.Cut(v.text, "${"); found && c.variables() && strings.HasPrefix(v.text, "arn:") && strings.Count(prefix, ":") < 5 {
 			return nil, c.failNode(v, "a policy variable stands before the fifth colon of an ARN", "variables in the resource part only")
 		}
+		if c.policy.Type != Resource && v.text != "*" && !namesService(v.text) {
+			return nil, c.failNode(v, excerpt(v.text)+noService, `"*", or an ARN whose third part is a service, without wildcards`)
+		}
 		whole := v.text
 		if missing := 5 - strings.Count(whole, ":"); missing > 0 && strings.HasPrefix(whole, "arn:") && !strings.Contains(whole, "*") {
 			// An incomplete ARN; a star would cross colons anyway. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
@@ -376,6 +379,16 @@ func (c *compiler) resources(n *node) ([]template, error) {
 		list = append(list, t)
 	}
 	return list, nil
+}
+
+const noService = " does not name its service in full"
+
+// namesService reports whether an ARN has a service, and in it no wildcards
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html#reference_policies_elements_resource_wildcards;
+// Organizations speaks a subset of the same language). The partition may have one.
+func namesService(arn string) bool {
+	parts := strings.SplitN(arn, ":", 4)
+	return len(parts) > 2 && !strings.ContainsAny(parts[2], "*?")
 }
 
 func (c *compiler) variables() bool { return c.policy.version == version2012 }

@@ -128,6 +128,8 @@ func TestTheGrammarsFormsAreAccepted(t *testing.T) {
 		"an origin access identity":     {policy.Resource, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity E1EXAMPLE"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}}`},
 		"a resource policy's free Sids": {policy.Resource, `{"Statement":[{"Sid":"Allow all, please","Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b"},{"Sid":"Allow all, please","Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::c"}]}`},
 		"a resource policy's resources": {policy.Resource, `{"Statement":[{"Effect":"Allow","Principal":"*","Action":"execute-api:Invoke","Resource":"execute-api:/prod/GET/*"},{"Effect":"Allow","Principal":"*","Action":"ecr:*"}]}`},
+		"services of any name":          {policy.Resource, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"arn:aws:*:::b"}}`},
+		"any partition":                 {policy.Identity, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":["arn:*:s3:::b","arn:aws*:s3:::b","arn:aws:sqs","arn:aws:sqs:*"]}}`},
 		"an empty condition":            {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{}}}`},
 		"values of every JSON type":     {policy.Identity, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"a:b":[true,"false"]},"NumericEquals":{"a:b":[1,"2",3.5e1]}}}}`},
 		"a service control policy":      {policy.ServiceControl, `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","NotAction":"iam:*","Resource":"*"}]}`},

@@ -57,7 +57,7 @@ func genStatement(d draw, kind policy.Type, effect string) map[string]any {
 		s[not("Action")] = some(d, slices.Concat(actions, []string{"*", "s3:*", "sts:*", "S3:Get*", "s3:????Object"}), "action")
 	}
 	if kind != policy.Trust {
-		s[not("Resource")] = some(d, append(resources, "*", "arn:aws:s3:::*", "arn:aws:s3:::c/${aws:username}", "arn:aws:*:*:*:b/?", "arn:aws:s3:::${aws:PrincipalTag/team, 'b'}/*"), "resource")
+		s[not("Resource")] = some(d, append(resources, "*", "arn:aws:s3:::*", "arn:aws:s3:::c/${aws:username}", "arn:*:s3:*:*:b/?", "arn:aws:s3:::${aws:PrincipalTag/team, 'b'}/*"), "resource")
 	}
 	switch kind {
 	case policy.Trust, policy.Resource:

@@ -108,6 +108,7 @@ var sentences = []struct {
 	{false, "the list of actions is empty", "Policy statement must contain actions."},
 	{false, "the statement has no Resource", "Policy statement must contain resources."},
 	{false, "the list of resources is empty", "Policy statement must contain resources."},
+	{false, " does not name its service in full", "Resource vendor must be fully qualified and cannot contain regexes."},
 	{false, " is not an action", "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."},
 	{false, " is used twice", "Statement IDs (SID) in a single policy must be unique."},
 }

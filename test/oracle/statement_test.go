@@ -138,9 +138,10 @@ func (g *generator) resources(t policy.Type) list {
 			join(func(p []string) { p[5] = strings.Replace(last, "blue", "${aws:PrincipalTag/none, 'blue'}", 1) }),
 			join(func(p []string) { p[5] = last[:tail] + "${aws:PrincipalTag/none}" }),
 			join(func(p []string) { p[5] = last[:tail] + "${*}" }),
-			strings.Join(parts[:3], ":") + ":*",          // a star that crosses colons
-			"arn:*" + last[tail:],                        // and one in the middle
-			join(func(p []string) { p[5] = "*" + last }), // a wildcard in the resource's type
+			strings.Join(parts[:3], ":") + ":*",               // a star that crosses colons
+			join(func(p []string) { p[1] = "*" }),             // any partition
+			strings.Join(parts[:3], ":") + ":*" + last[tail:], // and one in the middle
+			join(func(p []string) { p[5] = "*" + last }),      // a wildcard in the resource's type
 			"arn:aws:s3:::*",
 		}
 		if t == policy.Identity || t == policy.Boundary { // incomplete ARNs
