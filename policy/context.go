@@ -100,7 +100,7 @@ func (c *context) derived(key string) []string {
 			return []string{"anonymous"}
 		}
 	case "aws:principalisawsservice":
-		if p.Kind != Anonymous {
+		if p.Kind != Anonymous && p.Kind != Federated { // in signed requests alone
 			return []string{strconv.FormatBool(p.Kind == Service)}
 		}
 	case "aws:principalservicename":

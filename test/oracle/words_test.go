@@ -65,7 +65,7 @@ var cast = map[string]member{
 	},
 	"web identity": {
 		policy.Principal{Kind: policy.Federated, ARN: "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
-		map[string]string{"aws:PrincipalIsAWSService": "false", "aws:FederatedProvider": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
+		map[string]string{"aws:FederatedProvider": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com"},
 	},
 	"anonymous": {
 		policy.Principal{Kind: policy.Anonymous},
