@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // quantifier says how an operator treats a key with several values.
 type quantifier int
@@ -36,8 +39,7 @@ func (k *condition) holds(c *context) (ok bool, missing string) {
 		return false, ""
 	}
 	if found == nil {
-		// A missing key fulfils negated operators, …IfExists and ForAllValues.
-		return k.ifExists || k.quantifier == forAllValues || k.negated && k.quantifier == scalar, ""
+		return !k.demands(), ""
 	}
 	if k.quantifier != scalar && allEmpty(found) {
 		// "A null data set, such as an empty string": nothing to compare.
@@ -66,6 +68,19 @@ func (k *condition) holds(c *context) (ok bool, missing string) {
 		return false, ""
 	}
 	return k.holdsFor(c, found[0])
+}
+
+// demands reports whether the condition holds only if the request has the key: a
+// missing key fulfils negated operators, …IfExists and ForAllValues. ForAnyValue
+// fails without the key, whatever follows it.
+func (k *condition) demands() bool {
+	switch {
+	case k.kind == null:
+		return !slices.ContainsFunc(k.values, func(v operand) bool { return v.truth })
+	case k.quantifier == scalar:
+		return !k.negated && !k.ifExists
+	}
+	return k.quantifier == forAnyValue
 }
 
 // holdsFor decides the condition for one value of the request.

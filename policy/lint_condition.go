@@ -114,13 +114,7 @@ func (l *linter) keyOperators() {
 // needs reports whether another condition of the statement demands the key.
 func (s *lintStatement) needs(key string) bool {
 	return slices.ContainsFunc(s.conditions, func(k lintCondition) bool {
-		switch {
-		case k.key.lower != key:
-			return false
-		case k.kind == null:
-			return !slices.ContainsFunc(k.condition.values, func(v operand) bool { return v.truth })
-		}
-		return !k.negated && !k.ifExists && k.quantifier != forAllValues
+		return k.key.lower == key && k.demands()
 	})
 }
 

@@ -156,7 +156,7 @@ func (l *linter) contradict(a, b *condition) bool {
 	if b.kind == null || b.negated && a.kind != null {
 		a, b = b, a
 	}
-	needs := !b.negated && !b.ifExists && b.kind != null // b wants the key to be there
+	needs := b.kind != null && b.demands()
 	switch {
 	case a.kind == null:
 		absent := !slices.ContainsFunc(a.values, func(v operand) bool { return !v.truth })

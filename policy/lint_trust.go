@@ -93,7 +93,7 @@ func (l *linter) tags(t, s *lintStatement, g *grantee) bool {
 
 // limits reports whether the condition surely holds for some values of its key only.
 func (k *condition) limits() bool {
-	if k.negated || k.ifExists || k.quantifier == forAllValues || k.kind == null {
+	if k.negated || k.kind == null || !k.demands() {
 		return false
 	}
 	return !slices.ContainsFunc(k.values, func(v operand) bool {
@@ -296,11 +296,7 @@ func (l *linter) sourceKeys() {
 		for j := range s.conditions {
 			k := &s.conditions[j]
 			facts, _ := catalogued(k.key.lower)
-			needs := !k.negated && !k.ifExists && k.quantifier != forAllValues && k.kind != null
-			if k.kind == null {
-				needs = !slices.ContainsFunc(k.condition.values, func(v operand) bool { return v.truth })
-			}
-			if !facts.serviceOnly || !needs {
+			if !facts.serviceOnly || !k.demands() {
 				continue
 			}
 			fix := "remove the condition, or name the service in Principal"

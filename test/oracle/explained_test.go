@@ -256,14 +256,6 @@ var explained = []difference{
 		}, nil),
 	},
 	{
-		slug:   "any-value-if-exists",
-		why:    "IfExists makes the condition true if the key is missing, and ForAnyValue false: AWS documents both and not which wins; here the first, there the second",
-		source: guide + "reference_policies_elements_condition_operators.html#Conditions_IfExists",
-		rewrite: conditions(func(c *condition) bool {
-			return c.quantifier == "ForAnyValue" && c.ifExists && c.found == nil
-		}, nil),
-	},
-	{
 		slug:   "set-of-the-empty-string",
 		why:    "to ForAllValues and ForAnyValue values that are empty strings are a null data set; the simulator compares them",
 		source: guide + "reference_policies_condition-single-vs-multi-valued-context-keys.html",

@@ -350,7 +350,7 @@ func (k *counts) add(q *question, v verdict) {
 		k.types[name]++
 	}
 	if q.probe != "" {
-		_, operator, _ := qualifiers(q.probe)
+		_, operator := qualifiers(q.probe)
 		n := k.probes[operator]
 		if v == allowed {
 			n.held++

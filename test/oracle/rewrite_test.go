@@ -15,7 +15,6 @@ type condition struct {
 	version    string
 	operator   string // without qualifiers
 	quantifier string
-	ifExists   bool
 	family     string
 	key        string
 	wanted     []string
@@ -112,7 +111,7 @@ func (c *condition) holdsIn(in words, operator string) bool {
 
 func takeApart(q *question, version, operator, key string, l list) *condition {
 	c := &condition{q: q, version: version, key: key, found: q.found(key)}
-	c.quantifier, c.operator, c.ifExists = qualifiers(operator)
+	c.quantifier, c.operator = qualifiers(operator)
 	for family, operators := range families {
 		if slices.Contains(operators, c.operator) {
 			c.family = family
@@ -125,20 +124,20 @@ func takeApart(q *question, version, operator, key string, l list) *condition {
 }
 
 // qualifiers takes an operator apart and has it in the documented spelling.
-func qualifiers(operator string) (quantifier, bare string, ifExists bool) {
+func qualifiers(operator string) (quantifier, bare string) {
 	bare = strings.ToLower(operator)
 	if rest, ok := strings.CutPrefix(bare, "forallvalues:"); ok {
 		quantifier, bare = "ForAllValues", rest
 	} else if rest, ok := strings.CutPrefix(bare, "foranyvalue:"); ok {
 		quantifier, bare = "ForAnyValue", rest
 	}
-	bare, ifExists = strings.CutSuffix(bare, "ifexists")
+	bare = strings.TrimSuffix(bare, "ifexists")
 	for _, one := range operators {
 		if strings.EqualFold(one, bare) {
 			bare = one
 		}
 	}
-	return quantifier, bare, ifExists
+	return quantifier, bare
 }
 
 // resources rewrites the patterns of resources that match to the resource itself,
