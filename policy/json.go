@@ -11,13 +11,18 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a document. AWS's own limits are lower (a managed policy has at
-// most 6,144 characters, the inline policies of a role 10,240, a bucket policy
-// 20 KB); these only keep the parser's work small.
+// Bounds of a document, in bytes. IAM's APIs take 131,072 characters. AWS's limits
+// without white space are lower than this one (a managed policy has at most 6,144
+// characters, the inline policies of a role 10,240, a bucket policy 20 KB), which
+// only keeps the parser's work small.
 const (
-	MaxDocument = 32 << 10 // bytes
-	maxDepth    = 12
-	maxValues   = 4096 // of one list or object
+	MaxDocument     = 128 << 10
+	MaxWithoutSpace = 32 << 10 // without the white space between tokens
+)
+
+const (
+	maxDepth  = 12
+	maxValues = 4096 // of one list or object
 )
 
 // SyntaxError is a mistake in a document: where it is, and what was expected.
@@ -102,6 +107,9 @@ func readDocument(name string, doc []byte) (*reader, *node, error) {
 	if len(doc) > MaxDocument {
 		return nil, nil, r.fail(0, "$", fmt.Sprintf("the document has %d bytes", len(doc)), fmt.Sprintf("at most %d", MaxDocument))
 	}
+	if n := withoutSpace(doc); n > MaxWithoutSpace {
+		return nil, nil, r.fail(0, "$", fmt.Sprintf("the document has %d bytes without the white space between tokens", n), fmt.Sprintf("at most %d", MaxWithoutSpace))
+	}
 	if at := firstInvalid(doc); at < len(doc) {
 		return nil, nil, r.fail(at, "$", "the document is not UTF-8", "")
 	}
@@ -117,6 +125,27 @@ func readDocument(name string, doc []byte) (*reader, *node, error) {
 	}
 	return r, n, nil
 }
+
+// withoutSpace is the size of doc without the white space between its tokens.
+func withoutSpace(doc []byte) (n int) {
+	text, escaped := false, false // in a string, after a backslash
+	for _, c := range doc {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '"':
+			text = !text
+		case text:
+			escaped = c == '\\'
+		case isSpace(c):
+			continue
+		}
+		n++
+	}
+	return n
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // firstInvalid is where doc is not UTF-8, len(doc) if it is.
 func firstInvalid(doc []byte) (at int) {

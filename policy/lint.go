@@ -60,7 +60,7 @@ func Lint(t Type, name string, document []byte) []Finding {
 }
 
 // maxLintWork bounds the steps of comparing patterns and statements; what is not
-// compared is not called covered. A hostile document of [MaxDocument] bytes meets
+// compared is not called covered. A hostile document of [MaxWithoutSpace] bytes meets
 // it; one of the size that AWS takes needs about a tenth.
 const maxLintWork = 50_000_000
 

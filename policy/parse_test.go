@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"encoding/json"
 	"errors"
 	"path"
 	"strings"
@@ -50,6 +51,7 @@ func TestMistakesAreNamedWithTheirPlace(t *testing.T) {
 func TestDocumentsAreBounded(t *testing.T) {
 	for name, document := range map[string]string{
 		"size":   `{"Statement":[]}` + strings.Repeat(" ", policy.MaxDocument),
+		"dense":  `{"Statement":[],"Id":"` + strings.Repeat(" ", policy.MaxWithoutSpace) + `"}`,
 		"values": `{"Statement":{"Effect":"Allow","Resource":"*","Action":[` + strings.Repeat(`"*",`, 5000) + `"*"]}}`,
 		"utf-8":  "{\"Statement\":[],\"Id\":\"\xff\"}",
 	} {
@@ -57,6 +59,37 @@ func TestDocumentsAreBounded(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		} else {
 			t.Log(err)
+		}
+	}
+}
+
+// White space between tokens has a bound of its own: IAM does not count it.
+func TestWhiteSpaceBetweenTokensHasABoundOfItsOwn(t *testing.T) {
+	document := func(without, all int) []byte {
+		const head, tail = `{"Id":"\\\" `, ` \\","Statement":[]}`
+		dense := head + strings.Repeat("a ", (without-len(head)-len(tail))/2) + tail
+		return []byte("{\t\r\n" + strings.Repeat(" ", all-len(dense)-len("\t\r\n")) + dense[1:])
+	}
+	for _, c := range []struct {
+		without, all int
+		want         string
+	}{
+		{policy.MaxWithoutSpace, policy.MaxWithoutSpace + 3, ""},
+		{policy.MaxWithoutSpace, policy.MaxDocument, ""},
+		{1000, policy.MaxDocument, ""},
+		{policy.MaxWithoutSpace + 2, policy.MaxDocument, "line 1, column 1 ($): the document has 32770 bytes without the white space between tokens; expected at most 32768"},
+		{1000, policy.MaxDocument + 1, "line 1, column 1 ($): the document has 131073 bytes; expected at most 131072"},
+	} {
+		text := document(c.without, c.all)
+		if len(text) != c.all || !json.Valid(text) {
+			t.Fatalf("%d bytes, want %d; valid: %v", len(text), c.all, json.Valid(text))
+		}
+		got := ""
+		if _, err := policy.Parse(policy.Identity, "", text); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%d of %d bytes: %q, want %q", c.without, c.all, got, c.want)
 		}
 	}
 }

@@ -218,7 +218,7 @@ func FuzzMerge(f *testing.F) {
 		if _, err := policy.Parse(policy.Trust, "merged", merged); err != nil {
 			t.Fatal(err)
 		}
-		if len(merged)+1024 > policy.MaxDocument {
+		if len(merged)+1024 > policy.MaxWithoutSpace {
 			return
 		}
 		mergedWell(t, s, document, merged)
