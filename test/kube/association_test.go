@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -266,30 +267,32 @@ func replicasUpdate(t *testing.T, c *associations) {
 	}
 	a := must(t)(stores[0].Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: reader}))
 	var group sync.WaitGroup
-	for r, s := range stores {
+	for _, s := range stores {
 		group.Go(func() {
-			for i := range each {
+			for range each {
 				is, err := s.Update(t.Context(), a.ID(), func(a *podid.Association) error {
-					if a.Tags == nil {
-						a.Tags = map[string]string{}
-					}
-					a.Tags[fmt.Sprint("r", r, "-", i)] = "was here"
+					a.Tags = map[string]string{"count": fmt.Sprint(count(*a) + 1)}
 					return nil
 				})
 				if err != nil {
 					t.Error(err)
 				}
 				// Who wrote reads what it wrote.
-				if got, err := s.Find(t.Context(), "shop", "cart"); err != nil || len(got.Tags) < len(is.Tags) {
-					t.Errorf("%v: %d tags are found after %d were written", err, len(got.Tags), len(is.Tags))
+				if got, err := s.Find(t.Context(), "shop", "cart"); err != nil || count(got) < count(is) {
+					t.Errorf("%v: %d is found after %d was written", err, count(got), count(is))
 				}
 			}
 		})
 	}
 	group.Wait()
-	if got := must(t)(stores[0].Update(t.Context(), a.ID(), func(*podid.Association) error { return nil })); len(got.Tags) != replicas*each {
-		t.Errorf("%d tags, want %d", len(got.Tags), replicas*each)
+	if got := must(t)(stores[0].Update(t.Context(), a.ID(), func(*podid.Association) error { return nil })); count(got) != replicas*each {
+		t.Errorf("counted to %d, want %d", count(got), replicas*each)
 	}
+}
+
+func count(a podid.Association) int {
+	n, _ := strconv.Atoi(a.Tags["count"])
+	return n
 }
 
 // otherReplicasID is what Terraform does behind a load balancer: create here, describe there.
@@ -311,7 +314,18 @@ func otherReplicasID(t *testing.T, c *associations) {
 		}
 		return nil
 	})
+	// What was made again is not what a replica that is behind was asked to change.
+	behind := c.open(t, held(c.Config(), make(chan struct{})))
 	must(t)(there.Delete(t.Context(), a.ID()))
+	again := must(t)(there.Create(t.Context(), podid.Association{Namespace: "shop", ServiceAccount: "cart", Role: reader}))
+	if got := must(t)(behind.Find(t.Context(), "shop", "cart")); got.UID != a.UID {
+		t.Errorf("the replica is not behind: %+v", got)
+	}
+	_, err := behind.Update(t.Context(), a.ID(), func(a *podid.Association) error { a.Role = writer; return nil })
+	wantsCode(t, err, problem.AssociationNotFound)
+	_, err = behind.Delete(t.Context(), a.ID())
+	wantsCode(t, err, problem.AssociationNotFound)
+	must(t)(there.Delete(t.Context(), again.ID()))
 	eventually(t, "the end arrives", func(ctx context.Context) error {
 		if _, err := here.Find(ctx, "shop", "cart"); !problem.Is(err, problem.AssociationMissing) {
 			return fmt.Errorf("found: %w", err)

@@ -40,6 +40,23 @@ func TestAReadThatFailsIsNoRefusal(t *testing.T) {
 	}
 }
 
+func TestOnlyAnObjectThatIsNotThereIsAbsent(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no object":            {apierrors.NewNotFound(resource, "cart"), true},
+		"no namespace":         {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "shop"), false},
+		"no kind":              {apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "cart", "404 page not found", 0, true), false},
+		"no kind in discovery": {&meta.NoKindMatchError{}, false},
+		"gone":                 {apierrors.NewGone("x"), false},
+	} {
+		if got := kube.Absent(test.err); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestAWriteThatFailsSaysWhy(t *testing.T) {
 	namespaceEnds := apierrors.NewForbidden(resource, "cart", errors.New("unable to create new content in namespace shop because it is being terminated"))
 	namespaceEnds.ErrStatus.Details.Causes = append(namespaceEnds.ErrStatus.Details.Causes, metav1.StatusCause{Type: corev1.NamespaceTerminatingCause})

@@ -8,7 +8,10 @@ import (
 	"github.com/openpodidentity/podid"
 )
 
-var Unread = unread
+var (
+	Unread = unread
+	Absent = absent
+)
 
 func Unwritten(ctx context.Context, verb string, a podid.Association, err error) error {
 	return unwritten(ctx, verb, a, err)
@@ -26,4 +29,10 @@ func (s *Store) Made(token, namespace, serviceAccount string) string {
 		return e.association.UID
 	}
 	return ""
+}
+
+// Has says whether an event as new as this version of an association was reported.
+func (s *Store) Has(a podid.Association) bool {
+	done, _ := s.index.has(a)
+	return done
 }

@@ -56,6 +56,27 @@ func TestOnlyChangesOfTheSpecAndOfWhatThereIsAreReported(t *testing.T) {
 	wants("deleted while nobody told us", "shop/till")
 }
 
+// After a broken watch all that there is comes in the order of names.
+func TestTheEventOfAnotherObjectIsNotTaken(t *testing.T) {
+	s, events := kube.Told(nil)
+	was, is := object("cart", "1", "10", 1), object("cart", "1", "15", 2)
+	has := func(what string, want bool) {
+		t.Helper()
+		if got := s.Has(kube.Association(is)); got != want {
+			t.Errorf("%s: %t", what, got)
+		}
+	}
+	has("nothing yet", false)
+	events.OnAdd(was, false)
+	has("an older version", false)
+	events.OnAdd(object("bank", "2", "20", 1), false)
+	has("a newer one of another", false)
+	events.OnUpdate(was, is)
+	has("the version", true)
+	events.OnDelete(object("cart", "1", "21", 2))
+	has("it was deleted", true)
+}
+
 func TestWhatIsDeletedIsForgottenByNameByIDAndByToken(t *testing.T) {
 	s, events := kube.Told(nil)
 	token := strings.Repeat("t", 36)
