@@ -107,6 +107,18 @@ func TestErrorsAreTyped(t *testing.T) {
 				PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole","Resource":"*"}]}`)})
 			return err
 		}, is[*iamtypes.MalformedPolicyDocumentException], "Has prohibited field Resource"},
+		"inline policy without statements": {func() error {
+			_, err := c.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("taken"), PolicyName: missing, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+			return err
+		}, is[*iamtypes.MalformedPolicyDocumentException], "Syntax errors in policy."},
+		"managed policy without statements": {func() error {
+			_, err := c.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: missing, PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+			return err
+		}, is[*iamtypes.MalformedPolicyDocumentException], "Syntax errors in policy."},
+		"trust policy without statements": {func() error {
+			_, err := c.CreateRole(ctx, &iam.CreateRoleInput{RoleName: missing, AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+			return err
+		}, is[*iamtypes.MalformedPolicyDocumentException], "Syntax errors in policy."},
 		"inline policy with a principal": {func() error {
 			_, err := c.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("taken"), PolicyName: missing, PolicyDocument: aws.String(trust(podsPrincipal, assumeAndTag))})
 			return err

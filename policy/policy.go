@@ -61,6 +61,10 @@ type Policy struct {
 // 2012-10-17, or 2008-10-17, also if it names none.
 func (p *Policy) Version() string { return p.version }
 
+// Empty reports whether the policy has no statements. The language's grammar has at
+// least one, and IAM takes no other policy; here an empty one is what tools start from.
+func (p *Policy) Empty() bool { return len(p.statements) == 0 }
+
 // PrincipalKind is the kind of a principal that makes a request.
 type PrincipalKind int
 

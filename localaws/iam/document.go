@@ -37,6 +37,9 @@ func Parse(t policy.Type, name, text string) (Document, error) {
 	if err != nil {
 		return Document{}, malformedPolicy(t, err)
 	}
+	if p.Empty() {
+		return Document{}, malformed("Syntax errors in policy. The list of statements is empty; expected at least one.")
+	}
 	d.compiled = p
 	return d, nil
 }
