@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
@@ -29,6 +30,7 @@ import (
 	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
@@ -54,6 +56,7 @@ type associations struct {
 
 func newAssociations(t *testing.T) *associations {
 	t.Helper()
+	log.SetLogger(logr.Discard()) // it complains once if nobody sets one
 	cp := kube.New(t, kube.Options{})
 	c := &associations{ControlPlane: cp}
 	if out, err := cp.Kubectl(t.Context(), "apply", "-f", "../../deploy/crds").CombinedOutput(); err != nil {
