@@ -27,8 +27,13 @@ type Question struct {
 // were taken for it: those of a request from this machine over plain HTTP, now,
 // and those that follow from the resource as it is.
 type Answer struct {
+	// Decision is the one that decides: the first that refuses, or the first.
 	Decision policy.Decision
-	Keys     policy.Keys
+	// Call is the decision for each action that the call needs, in the order in which
+	// it is asked, for [policy.ReportCall]: an sts:AssumeRole to which the caller's
+	// session hands down tags needs sts:TagSession too.
+	Call []policy.Decision
+	Keys policy.Keys
 }
 
 // Decide says whether whoever has credentials c may do what q asks, by what
@@ -101,14 +106,13 @@ func (a *AWS) decide(c *iam.Caller, q Question) (Answer, error) {
 		return false
 	})
 	ask := iam.Question{Action: q.Action, Resource: q.Resource, ResourceAccount: q.ResourceAccount, Keys: q.Keys, Trust: trust}
-	d := a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask)
-	if _, tags := taken["sts:TransitiveTagKeys"]; tags && d.Allowed && strings.EqualFold(q.Action, "sts:AssumeRole") {
-		ask.Action = "sts:TagSession" // which the tags that are handed down need
-		if more := a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask); !more.Allowed {
-			d = more
-		}
+	call := []policy.Decision{a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask)}
+	if _, tags := taken["sts:TransitiveTagKeys"]; tags && strings.EqualFold(q.Action, "sts:AssumeRole") {
+		ask.Action = "sts:TagSession"
+		call = append(call, a.iam.Decide(&iam.Request{Caller: c, Keys: taken}, ask))
 	}
-	return Answer{d, taken}, nil
+	decides := max(0, slices.IndexFunc(call, func(d policy.Decision) bool { return !d.Allowed }))
+	return Answer{Decision: call[decides], Call: call, Keys: taken}, nil
 }
 
 // roleAsked adds the keys that IAM and STS give for a role or a user, and returns

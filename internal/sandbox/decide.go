@@ -102,7 +102,7 @@ func answered(a Answer) func(localaws.Answer, error) (Answer, error) {
 		if err != nil {
 			return a, err
 		}
-		a.Decision, a.Keys = new(d.Decision.Report()), d.Keys
+		a.Decision, a.Keys = new(policy.ReportCall(d.Call...)), d.Keys
 		return a, nil
 	}
 }

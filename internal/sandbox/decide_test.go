@@ -97,6 +97,37 @@ func TestThereIsNoAnswerWithoutCredentials(t *testing.T) {
 	}
 }
 
+func TestARefusedTargetRoleNamesAllThatTheCallNeeds(t *testing.T) {
+	for action, want := range map[string]struct{ action, fix, says string }{
+		"sts:SetSourceIdentity": {"sts:AssumeRole", `add "sts:AssumeRole" and "sts:TagSession" to the Action of statement 1`, ""},
+		"sts:AssumeRole":        {"sts:TagSession", `add "sts:TagSession" to the Action of statement 1`, "sts:AssumeRole is allowed, but the same call needs sts:TagSession"},
+	} {
+		t.Run(action, func(t *testing.T) {
+			w := start(t, sandbox.Config{})
+			association := bind(t, w)
+			const target = "arn:aws:iam::111122223333:role/target"
+			trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + role + `"},"Action":"` + action + `"}]}`
+			if _, err := admin(w).CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("target"), AssumeRolePolicyDocument: &trust}); err != nil {
+				t.Fatal(err)
+			}
+			d := decide(t, w, "sts:AssumeRole", target).Decision
+			if d == nil || d.Decision != policy.ImplicitDeny || d.Action != want.action || !strings.Contains(d.Fix, want.fix) || !strings.Contains(d.Explanation, want.says) {
+				t.Errorf("the answer is %+v", d)
+			}
+			if _, err := w.Associations.Update(t.Context(), association.ID(), func(a *podid.Association) error {
+				a.Target = target
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p := decide(t, w, "s3:GetObject", "*").Problem
+			if p == nil || !strings.Contains(p.STS, "not authorized to perform: "+want.action+" on") || !strings.Contains(p.STS, want.fix) {
+				t.Errorf("the problem is %+v", p)
+			}
+		})
+	}
+}
+
 func TestAskingLeavesNoTrace(t *testing.T) {
 	for _, principal := range []sandbox.Principal{sandbox.ServicePrincipal, sandbox.BrokerUser} {
 		t.Run(string(principal), func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,23 +75,29 @@ type Question struct {
 	ResourceAccount string
 }
 
-// Authorize answers q for the caller of r: nil, or AccessDenied with AWS's text.
+// Authorize answers q for the caller of r: nil, or AccessDenied with AWS's text. Also
+// are further actions that the same call needs; the first that is refused is named.
 //
 // AWS's sentence is followed by one more that says what would allow the
 // request: a stated divergence (docs/components/localaws.md), since the local
 // AWS is also a teacher and keeps nobody's secrets from their owner.
-func (s *State) Authorize(r *Request, q Question) error {
+func (s *State) Authorize(r *Request, q Question, also ...string) error {
 	if r == nil || r.Caller == nil {
 		return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The request carries no proved caller.")
 	}
 	if q.Trust != nil && q.Trust.Trust.Policy() == nil { // without it, an identity policy alone would do
 		return awswire.Errorf(http.StatusForbidden, "AccessDenied", "The trust policy of role %s is not known.", q.Trust.Name)
 	}
-	d := s.Decide(r, q)
-	if d.Allowed {
+	call := []policy.Decision{s.Decide(r, q)}
+	for _, action := range also {
+		next := q
+		next.Action = action
+		call = append(call, s.Decide(r, next))
+	}
+	if !slices.ContainsFunc(call, func(d policy.Decision) bool { return !d.Allowed }) {
 		return nil
 	}
-	return denied(r.Caller, q, d)
+	return denied(r.Caller, policy.ReportCall(call...))
 }
 
 // Decide is the decision that Authorize enforces, with its reasons. r has a
@@ -184,11 +191,11 @@ func (c *Caller) Tags() []podid.Tag {
 }
 
 // denied words a refusal.
-func denied(c *Caller, q Question, d policy.Decision) *awswire.Error {
-	resource := q.Resource
-	if strings.HasPrefix(q.Action, "s3:") {
+func denied(c *Caller, r policy.Report) *awswire.Error {
+	resource := r.Resource
+	if strings.HasPrefix(r.Action, "s3:") {
 		resource = `"` + resource + `"`
 	}
 	return awswire.Errorf(http.StatusForbidden, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s %s. Fix: %s.",
-		c.ARN, q.Action, resource, d.Because(policy.Request{Action: q.Action}), d.Fix())
+		c.ARN, r.Action, resource, r.Because, r.Fix)
 }

@@ -228,17 +228,12 @@ func (s *State) authorize(r *iam.Request, role *iam.Identity, a AssumeRole, tags
 	if len(tags.transitive) > 0 {
 		keys["sts:TransitiveTagKeys"] = tags.transitive
 	}
-	actions := []string{"sts:AssumeRole"}
+	var also []string
 	if len(tags.all) > 0 {
-		actions = append(actions, "sts:TagSession")
+		also = append(also, "sts:TagSession")
 	}
 	if a.SourceIdentity != "" {
-		actions = append(actions, "sts:SetSourceIdentity")
+		also = append(also, "sts:SetSourceIdentity")
 	}
-	for _, action := range actions {
-		if err := s.iam.Authorize(r, iam.Question{Action: action, Resource: role.ARN, Keys: keys, Trust: role}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.iam.Authorize(r, iam.Question{Action: "sts:AssumeRole", Resource: role.ARN, Keys: keys, Trust: role}, also...)
 }
