@@ -210,7 +210,7 @@ func (m *miss) allowFound(c *context, class keyClass) []plan {
 	if k.kind == date || k.kind == numeric && k.cmp != equal {
 		return m.move(c)
 	}
-	if own := m.recased(c, class); own != nil {
+	if own := m.recased(class); own != nil {
 		return []plan{own}
 	}
 	variables := m.variables()
@@ -242,7 +242,7 @@ func (m *miss) allowFound(c *context, class keyClass) []plan {
 
 // recased writes what the request has in the place of a value that differs by
 // upper and lower case alone.
-func (m *miss) recased(c *context, class keyClass) plan {
+func (m *miss) recased(class keyClass) plan {
 	k := m.condition
 	if class == tenant || k.negated || len(m.Found) != 1 || !slices.Contains([]operatorKind{stringEquals, stringLike, arn}, k.kind) {
 		return nil

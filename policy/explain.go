@@ -325,7 +325,7 @@ func (d *Decision) where(l lack) string {
 	if managed != "" || at != "" {
 		return ofYourOwn(l.Type, managed) + at
 	}
-	return "the " + l.Type.String()
+	return "the " + l.String()
 }
 
 // named is how people call the policy of this type and name.

@@ -90,7 +90,7 @@ func parseStatement(t Type, beside *Policy, statement json.RawMessage) (*Policy,
 
 // grant is the least statement that would do.
 func (d *Decision) grant(l lack, asked asked) plan {
-	s := step{Change: Change{Do: AddStatement, Type: l.Type.String(), Level: l.level}, typ: l.Type}
+	s := step{Change: Change{Do: AddStatement, Type: l.String(), Level: l.level}, typ: l.Type}
 	s.policy = d.own(l)
 	if s.policy != nil && s.policy.version == version2008 && strings.Contains(asked.resource, "${") {
 		s.policy = nil

@@ -150,11 +150,11 @@ func newItem(t *template) setItem {
 
 // universal reports whether the set surely has everything in it.
 func (s patternSet) universal() bool {
-	return s.every || !s.not && slices.ContainsFunc(s.items, func(i setItem) bool { return !i.variables && i.pattern.universal() })
+	return s.every || !s.not && slices.ContainsFunc(s.items, func(i setItem) bool { return !i.variables && i.universal() })
 }
 
 func (l *linter) itemCovers(a, b setItem) bool {
-	return a.source == b.source || !a.variables && a.pattern.covers(b.pattern, &l.work)
+	return a.source == b.source || !a.variables && a.covers(b.pattern, &l.work)
 }
 
 // listCovers reports whether each pattern of b is covered by one of a.
@@ -178,7 +178,7 @@ func (l *linter) setCovers(a, b patternSet) bool {
 	case a.not:
 		for _, in := range b.items {
 			for _, out := range a.items {
-				if !in.pattern.disjoint(out.pattern, &l.work) {
+				if !in.disjoint(out.pattern, &l.work) {
 					return false
 				}
 			}

@@ -169,7 +169,7 @@ func (l *linter) contradict(a, b *condition) bool {
 	}
 	for _, x := range operands(a) {
 		for _, y := range operands(b) {
-			if !x.pattern.disjoint(y.pattern, &l.work) {
+			if !x.disjoint(y.pattern, &l.work) {
 				return false
 			}
 		}

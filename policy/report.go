@@ -97,7 +97,7 @@ func (d *Decision) lets(a attached, v verdict) bool {
 	case a.as == Resource && sameAccount && v.names == namedAccount:
 		return d.req.Principal.Kind == Root
 	case a.as == Boundary || a.as == Session:
-		return !(sameAccount && d.findings.granted == namedDirectly)
+		return !sameAccount || d.findings.granted != namedDirectly
 	}
 	return true
 }

@@ -113,7 +113,7 @@ func (q *question) assumesRole() bool {
 
 // decide answers by the files alone.
 func (f *canIFlags) decide(q question) (*canIReply, error) {
-	d, err := f.policyFiles.parse()
+	d, err := f.parse()
 	if err != nil {
 		return nil, err
 	}
@@ -169,8 +169,8 @@ func (f *canIFlags) fits(q *question, d documents) error {
 			Fixed("leave it out; to ask for the role, give sts:AssumeRole and the role's ARN")
 	case f.role != "" && q.Kind == policy.AssumedRole:
 		return f.ofSession(&q.who)
-	case f.podGuess.given() != "" && !q.isPod():
-		return problem.New(problem.Usage, "--%s goes with a pod", f.podGuess.given()).Because("").
+	case f.given() != "" && !q.isPod():
+		return problem.New(problem.Usage, "--%s goes with a pod", f.given()).Because("").
 			Fixed("give --as NAMESPACE/SERVICEACCOUNT, or leave it out")
 	}
 	if f.user == "" {
@@ -224,7 +224,7 @@ func (q *question) evaluateAll(actions []string, set policy.Set, assumed policy.
 	}
 	r := &canIReply{Report: policy.ReportCall(decisions...), As: q.as, Assumed: assumed}
 	if q.called != "" {
-		answer, arn := "No. ", q.Principal.ARN
+		answer, arn := "No. ", q.ARN
 		if r.Decision == policy.Allowed {
 			answer = "Yes. "
 		}

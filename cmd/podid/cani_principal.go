@@ -97,18 +97,18 @@ func isProvider(domain, action string) bool {
 
 func parsePrincipalARN(s string) (w who, err error) {
 	m := arnForm.FindStringSubmatch(s)
-	wrong := func(why, fix string) (who, error) {
-		return who{}, problem.New(problem.Usage, "--as %s is nobody who could ask", clip(s)).Because("%s", why).Fixed("%s", fix)
+	wrong := func(why, fix string) error {
+		return problem.New(problem.Usage, "--as %s is nobody who could ask", clip(s)).Because("%s", why).Fixed("%s", fix)
 	}
 	if m == nil || strings.ContainsAny(s, " \t\n*?") {
-		return wrong("it is not the whole ARN of a principal", "give "+whoForms)
+		return who{}, wrong("it is not the whole ARN of a principal", "give "+whoForms)
 	}
 	w.Account, w.ARN = m[4], s
 	kind, name, _ := strings.Cut(m[5], "/")
 	last := name[strings.LastIndexByte(name, '/')+1:]
 	switch service := m[2] + ":" + kind; {
 	case !twelve.MatchString(w.Account):
-		return wrong("it names no account", "give "+whoForms)
+		return who{}, wrong("it names no account", "give "+whoForms)
 	case service == "iam:root" && m[5] == "root":
 		w.Kind = policy.Root
 	case service == "iam:user" && last != "":
@@ -123,11 +123,11 @@ func parsePrincipalARN(s string) (w who, err error) {
 	case (service == "iam:oidc-provider" || service == "iam:saml-provider") && last != "":
 		w.Kind, w.Account = policy.Federated, ""
 	case service == "iam:group":
-		return wrong("a group is no principal: its users ask", "give the ARN of a user, and the group's policies with --identity")
+		return who{}, wrong("a group is no principal: its users ask", "give the ARN of a user, and the group's policies with --identity")
 	case service == "iam:instance-profile":
-		return wrong("an instance profile is no principal: the role in it asks", "give the ARN of the role")
+		return who{}, wrong("an instance profile is no principal: the role in it asks", "give the ARN of the role")
 	default:
-		return wrong("it is the ARN of no principal", "give "+whoForms)
+		return who{}, wrong("it is the ARN of no principal", "give "+whoForms)
 	}
 	return w, nil
 }

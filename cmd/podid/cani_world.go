@@ -15,7 +15,7 @@ import (
 
 // ask asks the running local world.
 func (f *canIFlags) ask(ctx context.Context, q question) (*canIReply, error) {
-	flag := f.podGuess.given()
+	flag := f.given()
 	if f.user != "" {
 		flag = "user"
 	}

@@ -176,10 +176,12 @@ func (u *ui) findings(documents []policyDocument) {
 		}
 		for _, f := range d.Findings {
 			severity := string(f.Severity)
-			if f.Severity == policy.Error {
+			switch f.Severity {
+			case policy.Error:
 				severity = u.bad(severity)
-			} else if f.Severity == policy.Warning {
+			case policy.Warning:
 				severity = u.title(severity)
+			case policy.Notice:
 			}
 			u.printf("%s:%d:%d: %s: %s %s\n", d.File, f.Line, f.Column, severity, f.What, u.faint("["+f.Rule+"]"))
 			u.printf("  %s %s\n", u.faint("why:"), f.Why)
