@@ -155,6 +155,7 @@ func TestLabelledScope(t *testing.T) {
 		{"ALargePodIsInBounds", w.large},
 		{"AnInvalidPodIsRefusedByName", w.invalid},
 		{"EveryRacingPodIsInjected", w.race},
+		{"EveryPodOfANewNamespaceIsInjected", w.newNamespaces},
 	} {
 		t.Run(part.name, part.run)
 	}
@@ -529,6 +530,38 @@ func (w labelledWorld) race(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d pods in %v", clients*rounds, time.Since(began).Round(10*time.Millisecond))
+}
+
+// newNamespaces are labelled from the start, and pods come at once: there is no moment in which their label is not known.
+func (w labelledWorld) newNamespaces(t *testing.T) {
+	const clients, rounds = 8, 10
+	var all sync.WaitGroup
+	for number := range clients {
+		api, err := client.New(w.cp.Config(), client.Options{Scheme: scheme(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			for round := range rounds {
+				name := fmt.Sprintf("new-%d-%d", number, round)
+				pod := injectionPod(name, "first", nil)
+				for _, object := range []client.Object{
+					&core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name, Labels: map[string]string{injectLabel: "enabled"}}},
+					&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: name, Name: "first"}},
+					pod,
+				} {
+					if err := api.Create(t.Context(), object); err != nil {
+						t.Errorf("%s: %v", name, err)
+						return
+					}
+				}
+				if err := injected(pod); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // bothWays has the policies and the webhook act on the same pods. It runs last: the webhook stays.
