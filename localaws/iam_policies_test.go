@@ -296,3 +296,18 @@ func TestAManagedPolicyThatIsNotCarriedIsToldSoEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// Session policies do not support incomplete ARNs; a managed policy has other uses.
+func TestAManagedPolicyWithAnIncompleteARNGivesASessionNothing(t *testing.T) {
+	w := newWorld(t, localaws.Config{})
+	role := w.role("role", trust(userPrincipal("admin"), assumeAndTag), allow("s3:*", "*"))
+	created, err := w.iam().CreatePolicy(t.Context(), &iam.CreatePolicyInput{
+		PolicyName: aws.String("incomplete"), PolicyDocument: aws.String(allow("s3:*", "arn:aws:s3"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session := w.assume(w.stsAs(w.aws.Admin()), sts.AssumeRoleInput{
+		RoleArn: &role, PolicyArns: []ststypes.PolicyDescriptorType{{Arn: created.Policy.Arn}}})
+	_, err = w.s3As(session).ListBuckets(t.Context(), nil)
+	wantError(t, err, "AccessDenied", "no session policy allows")
+}

@@ -29,15 +29,18 @@ type ManagedPolicy struct {
 	as map[policy.Type]*policy.Policy
 }
 
-// compile parses the document for each of its uses.
+// compile parses the document for each of its uses. IAM takes what an
+// identity-based policy may say; what a session policy may not (incomplete ARNs)
+// allows nothing when it is used as one.
 func (p *ManagedPolicy) compile() error {
 	p.as = make(map[policy.Type]*policy.Policy, 3)
 	for _, t := range []policy.Type{policy.Identity, policy.Boundary, policy.Session} {
 		d := p.Document
-		if err := d.compile(t, p.ARN); err != nil {
+		if err := d.compile(t, p.ARN); err == nil {
+			p.as[t] = d.compiled
+		} else if t == policy.Identity {
 			return err
 		}
-		p.as[t] = d.compiled
 	}
 	return nil
 }
