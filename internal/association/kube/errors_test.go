@@ -49,7 +49,7 @@ func TestOnlyAnObjectThatIsNotThereIsAbsent(t *testing.T) {
 		"no namespace":         {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "shop"), false},
 		"no kind":              {apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "cart", "404 page not found", 0, true), false},
 		"no kind in discovery": {&meta.NoKindMatchError{}, false},
-		"gone":                 {apierrors.NewGone("x"), false},
+		"gone":                 {apierrors.NewResourceExpired("x"), false},
 	} {
 		if got := kube.Absent(test.err); got != test.want {
 			t.Errorf("%s: %t", name, got)

@@ -132,7 +132,7 @@ func (c Case) Update(pod *corev1.Pod, warnings []string) error {
 	}
 	c.archive.Files = append(without(c.archive.Files, "want.yaml", "warnings"),
 		txtar.File{Name: "want.yaml", Data: text}, txtar.File{Name: "warnings", Data: lines.Bytes()})
-	return os.WriteFile(c.file, txtar.Format(c.archive), 0o644)
+	return os.WriteFile(c.file, txtar.Format(c.archive), 0o600)
 }
 
 func without(files []txtar.File, names ...string) (kept []txtar.File) {
