@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/openpodidentity/podid/internal/spelling"
 )
 
 // legacyKeys are condition keys of AWS that its list of global keys lacks.
@@ -43,7 +45,7 @@ func nearestKey(lowered string) string {
 		if service != "aws" && service != "sts" || max(len(bare)-len(known), len(known)-len(bare)) >= least {
 			continue
 		}
-		d := distance(bare, known)
+		d := spelling.Distance(bare, known)
 		if strings.HasSuffix(name, "/") != slash && d == 0 {
 			d = 1
 		}
@@ -55,28 +57,6 @@ func nearestKey(lowered string) string {
 		best += cmp.Or(tag, "KEY")
 	}
 	return best
-}
-
-// distance is how many bytes have to be inserted, deleted or replaced to make b
-// of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // keyOperators finds operators that do not fit what a key holds.

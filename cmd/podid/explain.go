@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/openpodidentity/podid/docs"
+	"github.com/openpodidentity/podid/internal/spelling"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/spf13/cobra"
@@ -102,9 +103,9 @@ func (u *ui) page(markdown string) {
 // with it.
 func nearest(asked problem.Code) problem.Code {
 	near := slices.MinFunc(problem.Codes(), func(a, b problem.Code) int {
-		return cmp.Compare(distance(string(asked), string(a)), distance(string(asked), string(b)))
+		return cmp.Compare(spelling.Distance(string(asked), string(a)), spelling.Distance(string(asked), string(b)))
 	})
-	if distance(string(asked), string(near)) <= len(near)/4 {
+	if spelling.Distance(string(asked), string(near)) <= len(near)/4 {
 		return near
 	}
 	for _, code := range problem.Codes() {
@@ -126,26 +127,4 @@ func nearest(asked problem.Code) problem.Code {
 		}
 	}
 	return best
-}
-
-// distance is how many bytes have to be inserted, deleted or replaced to make b
-// of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // distances of a's beginning to b's beginnings
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
