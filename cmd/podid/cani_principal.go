@@ -152,15 +152,15 @@ func keyFlags(flags []string) (policy.Keys, error) {
 				Fixed("give a condition key and its value, such as --key aws:SourceIp=192.0.2.1; twice for a key with two values")
 		}
 		lower := strings.ToLower(key)
-		spelled[lower] = cmp.Or(spelled[lower], spelling(key))
+		spelled[lower] = cmp.Or(spelled[lower], inAWSCase(key))
 		keys[spelled[lower]] = append(keys[spelled[lower]], value)
 	}
 	return keys, nil
 }
 
-// spelling is AWS's own of keys that a tag's key ends, so that --key wins over
+// inAWSCase spells keys that a tag's key ends as AWS does, so that --key wins over
 // what the session has.
-func spelling(key string) string {
+func inAWSCase(key string) string {
 	for _, prefix := range []string{"aws:PrincipalTag/", "aws:RequestTag/", "aws:ResourceTag/", "s3:ExistingObjectTag/"} {
 		if len(key) > len(prefix) && strings.EqualFold(key[:len(prefix)], prefix) {
 			return prefix + key[len(prefix):]
