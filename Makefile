@@ -37,7 +37,7 @@ CASES ?= 40000
 oracle: ## Compare package policy with an independent IAM simulator (Node.js), CASES generated cases of a random SEED
 	@$(GO) test -v -count=1 -timeout 30m ./test/oracle -cases $(CASES) -seed $(SEED)
 
-test-kube: ## What needs a real Kubernetes (the first time it builds one: 10 to 17 minutes)
+test-kube: ## What needs a real Kubernetes (the first time it builds one: 6 to 17 minutes)
 	@cd test/kube && $(GO) run ./cmd/kubelab build
 	@cd test/kube && $(GO) vet ./... && $(GO) test -count=1 -timeout 30m $(KUBEFLAGS) ./...
 
