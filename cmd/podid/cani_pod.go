@@ -172,6 +172,23 @@ func (s *podSession) requestKeys(keys policy.Keys) {
 	}
 }
 
+// unchecked says that the role is taken for the pod's, whether or not the pod gets it.
+func (f *canIFlags) unchecked(q question, s podSession, d documents) string {
+	how := q.as + " is taken for a session of " + string(s.role)
+	if f.role == "" {
+		how += " (--role names its own)"
+	}
+	how += "; whether it gets that role is not checked"
+	if !q.assumesRole() {
+		how += ": --trust FILE does that"
+	}
+	how += "."
+	if d.Session != nil {
+		how += " With a session policy it has no session tags."
+	}
+	return how
+}
+
 // decidePod answers for a pod: whether it gets its role, if that role's trust
 // policy is given, then what it may do as a session of it.
 func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
@@ -192,17 +209,7 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 		r.Pod.Credentials = r.Decision == policy.Allowed
 		return r, nil
 	}
-	how := q.as + " is taken for a session of " + string(s.role)
-	if f.role == "" {
-		how += " (--role names its own)"
-	}
-	how += "; whether it gets that role is not checked."
-	if !q.assumesRole() {
-		how = strings.TrimSuffix(how, ".") + ": --trust FILE does that."
-	}
-	if d.Session != nil {
-		how += " With a session policy it has no session tags."
-	}
+	how := f.unchecked(q, s, d)
 	if d.trust != nil && !q.assumesRole() {
 		r := s.trusted(q, d)
 		if r.Decision != policy.Allowed {
