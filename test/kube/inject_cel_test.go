@@ -5,12 +5,9 @@ package kube_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -229,30 +226,7 @@ func (w labelledWorld) notLabelled(t *testing.T) {
 
 // labelledSidecar has a webhook add a container after the policies acted: they act again.
 func (w labelledWorld) labelledSidecar(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := w.cp.ServingCertificate("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(addSidecar), TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}}
-	go func() { _ = server.ServeTLS(l, "", "") }()
-	t.Cleanup(func() { _ = server.Close() })
-	none := admissionregistration.SideEffectClassNone
-	_, err = w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistration.MutatingWebhookConfiguration{
-		ObjectMeta: meta.ObjectMeta{Name: "sidecars"},
-		Webhooks: []admissionregistration.MutatingWebhook{{
-			Name: "sidecars.test.podid.dev", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig:   admissionregistration.WebhookClientConfig{URL: new("https://" + l.Addr().String()), CABundle: w.cp.CA()},
-			ObjectSelector: &meta.LabelSelector{MatchLabels: map[string]string{"sidecar": "yes"}},
-			Rules:          []admissionregistration.RuleWithOperations{rule("", "v1", "pods", admissionregistration.Create).RuleWithOperations},
-		}},
-	}, meta.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	serveSidecars(t, w.cp, w.client, "sidecars")
 	for _, pod := range []*core.Pod{
 		injectionPod("shop", "first", map[string]string{"sidecar": "yes"}),
 		injectionPod("unlabelled", "first", map[string]string{"sidecar": "yes", injectLabel: "enabled"}),
@@ -500,8 +474,34 @@ func (w labelledWorld) race(t *testing.T) {
 		}
 		return api.List(ctx, new(v1alpha1.PodIdentityAssociationList), client.Limit(1))
 	})
-	const clients, rounds = 8, 60
+	w.atOnce(t, 60, func(number, round int) []client.Object {
+		name := fmt.Sprintf("racer-%d-%d", number, round)
+		return []client.Object{
+			&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: name}},
+			store.Object(podid.Association{Namespace: "shop", ServiceAccount: name, Role: reader}),
+			injectionPod("shop", name, nil),
+		}
+	})
+}
+
+// newNamespaces are labelled from the start, and pods come at once: there is no moment in which their label is not known.
+func (w labelledWorld) newNamespaces(t *testing.T) {
+	w.atOnce(t, 10, func(number, round int) []client.Object {
+		name := fmt.Sprintf("new-%d-%d", number, round)
+		return []client.Object{
+			&core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name, Labels: map[string]string{injectLabel: "enabled"}}},
+			&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: name, Name: "first"}},
+			injectionPod(name, "first", nil),
+		}
+	})
+}
+
+// atOnce has eight clients create the objects of each of their rounds as fast as they can. The last
+// object of a round is a pod, which has to be injected.
+func (w labelledWorld) atOnce(t *testing.T, rounds int, objects func(number, round int) []client.Object) {
+	const clients = 8
 	began := time.Now()
+	known := scheme(t)
 	var all sync.WaitGroup
 	for number := range clients {
 		api, err := client.New(w.cp.Config(), client.Options{Scheme: known})
@@ -510,19 +510,14 @@ func (w labelledWorld) race(t *testing.T) {
 		}
 		all.Go(func() {
 			for round := range rounds {
-				name := fmt.Sprintf("racer-%d-%d", number, round)
-				pod := injectionPod("shop", name, nil)
-				for _, object := range []client.Object{
-					&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: name}},
-					store.Object(podid.Association{Namespace: "shop", ServiceAccount: name, Role: reader}),
-					pod,
-				} {
+				list := objects(number, round)
+				for _, object := range list {
 					if err := api.Create(t.Context(), object); err != nil {
-						t.Errorf("%s: %v", name, err)
+						t.Errorf("%s: %v", object.GetName(), err)
 						return
 					}
 				}
-				if err := injected(pod); err != nil {
+				if err := injected(list[len(list)-1].(*core.Pod)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -530,38 +525,6 @@ func (w labelledWorld) race(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d pods in %v", clients*rounds, time.Since(began).Round(10*time.Millisecond))
-}
-
-// newNamespaces are labelled from the start, and pods come at once: there is no moment in which their label is not known.
-func (w labelledWorld) newNamespaces(t *testing.T) {
-	const clients, rounds = 8, 10
-	var all sync.WaitGroup
-	for number := range clients {
-		api, err := client.New(w.cp.Config(), client.Options{Scheme: scheme(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Go(func() {
-			for round := range rounds {
-				name := fmt.Sprintf("new-%d-%d", number, round)
-				pod := injectionPod(name, "first", nil)
-				for _, object := range []client.Object{
-					&core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name, Labels: map[string]string{injectLabel: "enabled"}}},
-					&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: name, Name: "first"}},
-					pod,
-				} {
-					if err := api.Create(t.Context(), object); err != nil {
-						t.Errorf("%s: %v", name, err)
-						return
-					}
-				}
-				if err := injected(pod); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
 }
 
 // bothWays has the policies and the webhook act on the same pods. It runs last: the webhook stays.

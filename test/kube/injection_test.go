@@ -307,30 +307,7 @@ func likened(pod *core.Pod) *core.Pod {
 
 // laterSidecar has another webhook add a container after podid's was asked: the API server asks again.
 func (w *injectionWorld) laterSidecar(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := w.cp.ServingCertificate("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(addSidecar), TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}}
-	go func() { _ = server.ServeTLS(l, "", "") }()
-	t.Cleanup(func() { _ = server.Close() })
-	none := admissionregistration.SideEffectClassNone
-	_, err = w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistration.MutatingWebhookConfiguration{
-		ObjectMeta: meta.ObjectMeta{Name: "zz-sidecars"}, // configurations act in the order of their names
-		Webhooks: []admissionregistration.MutatingWebhook{{
-			Name: "sidecars.test.podid.dev", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig:   admissionregistration.WebhookClientConfig{URL: new("https://" + l.Addr().String()), CABundle: w.cp.CA()},
-			ObjectSelector: &meta.LabelSelector{MatchLabels: map[string]string{"sidecar": "yes"}},
-			Rules:          []admissionregistration.RuleWithOperations{rule("", "v1", "pods", admissionregistration.Create).RuleWithOperations},
-		}},
-	}, meta.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	serveSidecars(t, w.cp, w.client, "zz-sidecars") // configurations act in the order of their names
 	eventually(t, "a pod has a sidecar", func(ctx context.Context) error {
 		before := w.calls.Load()
 		pod, err := w.create(ctx, injectionPod("shop", "first", map[string]string{"sidecar": "yes"}), true)
@@ -353,6 +330,34 @@ func (w *injectionWorld) laterSidecar(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// serveSidecars is a webhook, of that name, which adds a container to pods labelled sidecar: yes.
+func serveSidecars(t *testing.T, cp *kube.ControlPlane, client *kubernetes.Clientset, name string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := cp.ServingCertificate("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(addSidecar), TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}}}
+	go func() { _ = server.ServeTLS(l, "", "") }()
+	t.Cleanup(func() { _ = server.Close() })
+	none := admissionregistration.SideEffectClassNone
+	_, err = client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), &admissionregistration.MutatingWebhookConfiguration{
+		ObjectMeta: meta.ObjectMeta{Name: name},
+		Webhooks: []admissionregistration.MutatingWebhook{{
+			Name: "sidecars.test.podid.dev", SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig:   admissionregistration.WebhookClientConfig{URL: new("https://" + l.Addr().String()), CABundle: cp.CA()},
+			ObjectSelector: &meta.LabelSelector{MatchLabels: map[string]string{"sidecar": "yes"}},
+			Rules:          []admissionregistration.RuleWithOperations{rule("", "v1", "pods", admissionregistration.Create).RuleWithOperations},
+		}},
+	}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func addSidecar(w http.ResponseWriter, r *http.Request) {
