@@ -72,6 +72,17 @@ const (
 	PermissionDenied     Code = "permission-denied"
 	AuthUnavailable      Code = "auth-unavailable"
 	TooManyRequests      Code = "too-many-requests"
+	ReplicaBehind        Code = "replica-behind"
+	ConfigurationMissing Code = "configuration-missing"
+	ConfigurationInvalid Code = "configuration-invalid"
+	PassPolicyMissing    Code = "pass-policy-missing"
+	ConsentMissing       Code = "consent-missing"
+	AssociationShadowed  Code = "association-shadowed"
+	PodNotInjected       Code = "pod-not-injected"
+	CredentialsShadowed  Code = "credentials-shadowed"
+	AddressUnavailable   Code = "address-unavailable"
+	ClusterUnreachable   Code = "cluster-unreachable"
+	InstallIncomplete    Code = "install-incomplete"
 	NotImplemented       Code = "not-implemented"
 	WorldNotRunning      Code = "world-not-running"
 	DataDamaged          Code = "data-damaged"
@@ -211,6 +222,39 @@ var catalogue = byCode([]Entry{
 	{TooManyRequests, Transient, "Too many requests",
 		"this workload or this node asks faster than podid answers",
 		"keep one SDK client (it caches credentials) instead of making one per call"},
+	{ReplicaBehind, Transient, "This replica of podid-auth is behind",
+		"the agent has heard of a newer association than this replica knows, and the API server could not be asked; an older role is not given out",
+		"nothing in the pod: the agent asks another replica; if this lasts, look at podid-auth's connection to the API server"},
+	{ConfigurationMissing, Broken, "podid is not configured yet",
+		"the name, the region and the account of the cluster are in every session tag and trust policy, so none of them has a default",
+		"set clusterName, region and account in the ConfigMap podid of podid's namespace"},
+	{ConfigurationInvalid, Broken, "podid's configuration is not valid",
+		"a key of the ConfigMap podid is unknown, or its value is not of the kind it must be",
+		"correct the key that the message names"},
+	{PassPolicyMissing, Refused, "Annotations are not served while nothing guards them",
+		"the policy pass-role-annotation.podid.dev, which lets only those annotate a role who may pass it, or its binding, is missing or was changed",
+		"install it again: podid install, or kubectl apply -f deploy/install.yaml"},
+	{ConsentMissing, Refused, "The annotation was there before anything guarded it",
+		"nobody checked whether who annotated this service account may pass the role",
+		"consent to it with podid install --annotations, or annotate the service account anew"},
+	{AssociationShadowed, Refused, "The annotation has no effect",
+		"the service account also has a PodIdentityAssociation, and that decides",
+		"remove the annotation, or delete the PodIdentityAssociation"},
+	{PodNotInjected, Refused, "The pod has no access to its role",
+		"its service account has an association, and the pod was made without the variables and the token that an SDK needs",
+		"delete the pod, so that it is made anew"},
+	{CredentialsShadowed, Refused, "Other credentials of the pod win over its role",
+		"SDKs look for static keys and web identity before they ask podid, and the pod has some",
+		"remove them from the pod's environment"},
+	{AddressUnavailable, Broken, "The agent's address cannot be had",
+		"SDKs ask 169.254.170.23 or fd00:ec2::23, so the node must have that address",
+		"give the agent's address container the capability NET_ADMIN, and look at its log"},
+	{ClusterUnreachable, Refused, "The cluster cannot be asked",
+		"the API server that the kubeconfig names does not answer, or refuses",
+		"check the kubeconfig: kubectl cluster-info"},
+	{InstallIncomplete, Refused, "podid is not running everywhere",
+		"a part of podid is not ready, or is missing",
+		"see what the message names, and podid status"},
 	{NotImplemented, Refused, "The local AWS does not implement this",
 		"the local AWS refuses by name what it does not implement, and never answers with a guess",
 		"see docs/compatibility.md for what it implements"},
