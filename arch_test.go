@@ -21,12 +21,15 @@ const module = "github.com/openpodidentity/podid"
 // what lies below it.
 var layers = [][]string{
 	{"cmd", "test"},
-	{"internal/sandbox"},
+	{"internal/sandbox", "internal/install", "internal/reconcile"},
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
 	{"localaws/iam", "localaws/s3", "localaws/sts"},
 	{"localaws/internal"},
-	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory"},
-	{"api", "internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/sigv4", "internal/token", "policy", "docs"},
+	{"internal/association/annotation"},
+	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory", "internal/accesskey", "internal/address",
+		"internal/certificate", "internal/token/kube"},
+	{"api", "internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/settings", "internal/sigv4", "internal/stream",
+		"internal/token", "policy", "docs", "deploy"},
 	{"."},
 	{"internal/spelling", "problem"},
 }
@@ -41,13 +44,22 @@ var sameLayer = map[string][]string{
 // confined lists third-party modules and the only folders that may import them
 // outside tests.
 var confined = map[string][]string{
-	"github.com/aws/aws-sdk-go-v2": {"internal/roles", "internal/sandbox", "cmd/podid", "test"},
-	"github.com/aws/smithy-go":     {"internal/roles", "cmd/podid", "test"},
-	"github.com/go-jose/go-jose":   {"internal/token"},
-	"github.com/spf13/cobra":       {"cmd"},
-	"charm.land/lipgloss":          {"cmd"},
-	"k8s.io":                       {"api", "internal/association/kube", "internal/injection", "internal/doctor", "internal/migrate", "internal/install", "cmd", "test"},
-	"sigs.k8s.io/controller":       {"api", "internal/association/kube", "internal/injection", "internal/doctor", "internal/migrate", "internal/install", "cmd", "test"},
+	"github.com/aws/aws-sdk-go-v2":        {"internal/agent", "internal/roles", "internal/sandbox", "cmd/podid", "cmd/podid-auth", "test"},
+	"github.com/aws/smithy-go":            {"internal/agent", "internal/roles", "cmd/podid", "cmd/podid-auth", "test"},
+	"github.com/go-jose/go-jose":          {"internal/token"},
+	"github.com/spf13/cobra":              {"cmd"},
+	"charm.land/lipgloss":                 {"cmd"},
+	"k8s.io":                              kubernetes,
+	"sigs.k8s.io/controller":              kubernetes,
+	"github.com/prometheus/client_golang": {"internal/agent", "internal/auth", "internal/injection", "internal/reconcile", "cmd", "test"},
+	"github.com/vishvananda/netlink":      {"internal/address"},
+}
+
+// kubernetes lists who may know Kubernetes' libraries. The agent may not: it runs on every node.
+var kubernetes = []string{
+	"api", "internal/accesskey", "internal/association/annotation", "internal/association/kube", "internal/certificate", "internal/doctor",
+	"internal/injection", "internal/install", "internal/migrate", "internal/reconcile", "internal/token/kube",
+	"cmd/podid", "cmd/podid-auth", "cmd/podid-webhook", "test",
 }
 
 // forbidden package names say nothing about what is inside.
