@@ -23,10 +23,10 @@ demo: build ## The walk-through on the embedded local AWS, as service principal 
 test: ## All tests, then all again with the race detector (but test/, which drives other processes)
 	@echo "pass 1 of 2: go test"
 	@$(GO) build -v ./... $(PROGRESS)
-	@$(GO) test ./...
+	@$(GO) test $(TESTFLAGS) ./...
 	@echo "pass 2 of 2: go test -race (needs a C compiler)"
 	@$(GO) build -race -v ./... $(PROGRESS)
-	@$(GO) test -race $$($(GO) list ./... | grep -v /test/)
+	@$(GO) test -race $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/)
 
 KILLS ?= 100
 interop: ## Other people's clients (skips by name what is missing), and a killed world, KILLS times
