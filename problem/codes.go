@@ -80,6 +80,8 @@ const (
 	AssociationShadowed  Code = "association-shadowed"
 	PodNotInjected       Code = "pod-not-injected"
 	CredentialsShadowed  Code = "credentials-shadowed"
+	CertificateMissing   Code = "certificate-missing"
+	CertificateInvalid   Code = "certificate-invalid"
 	AddressUnavailable   Code = "address-unavailable"
 	ClusterUnreachable   Code = "cluster-unreachable"
 	InstallIncomplete    Code = "install-incomplete"
@@ -246,6 +248,12 @@ var catalogue = byCode([]Entry{
 	{CredentialsShadowed, Refused, "Other credentials of the pod win over its role",
 		"SDKs look for static keys and web identity before they ask podid, and the pod has some",
 		"remove them from the pod's environment"},
+	{CertificateMissing, Transient, "There is no certificate to serve with yet",
+		"the leader of podid-auth, or cert-manager where that was chosen, issues it and has not done so",
+		"look at the log of podid-auth's leader (the holder of the Lease podid-auth), or at cert-manager"},
+	{CertificateInvalid, Broken, "A certificate cannot be used",
+		"it has expired, or what is in its Secret is none",
+		"look at the log of podid-auth's leader (the holder of the Lease podid-auth), or at cert-manager"},
 	{AddressUnavailable, Broken, "The agent's address cannot be had",
 		"SDKs ask 169.254.170.23 or fd00:ec2::23, so the node must have that address",
 		"give the agent's address container the capability NET_ADMIN, and look at its log"},

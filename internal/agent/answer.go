@@ -142,6 +142,8 @@ var statuses = map[problem.Code]int{
 	problem.AssociationShadowed:  http.StatusForbidden,
 	problem.PodNotInjected:       http.StatusForbidden,
 	problem.CredentialsShadowed:  http.StatusForbidden,
+	problem.CertificateMissing:   http.StatusServiceUnavailable,
+	problem.CertificateInvalid:   http.StatusInternalServerError,
 	problem.AddressUnavailable:   http.StatusInternalServerError,
 	problem.ClusterUnreachable:   http.StatusForbidden,
 	problem.InstallIncomplete:    http.StatusForbidden,

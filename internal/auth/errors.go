@@ -82,6 +82,8 @@ var exceptions = map[problem.Code]exception{
 	problem.AssociationShadowed:  invalidRequest,
 	problem.PodNotInjected:       invalidRequest,
 	problem.CredentialsShadowed:  invalidRequest,
+	problem.CertificateMissing:   serviceUnavailable,
+	problem.CertificateInvalid:   internalServer,
 	problem.AddressUnavailable:   internalServer,
 	problem.ClusterUnreachable:   invalidRequest,
 	problem.InstallIncomplete:    invalidRequest,

@@ -85,6 +85,8 @@ var outcomes = map[problem.Code]outcome{
 	problem.AssociationShadowed:  invalidRequest,
 	problem.PodNotInjected:       invalidRequest,
 	problem.CredentialsShadowed:  invalidRequest,
+	problem.CertificateMissing:   unavailable,
+	problem.CertificateInvalid:   server,
 	problem.AddressUnavailable:   server,
 	problem.ClusterUnreachable:   invalidRequest,
 	problem.InstallIncomplete:    invalidRequest,

@@ -1,0 +1,6 @@
+package certificate
+
+var (
+	EncodeState = encodeState
+	ParseState  = parseState
+)
