@@ -82,9 +82,7 @@ func ofUsers(key string) string {
 	case strings.EqualFold(key, "aws:username"):
 		return " (only users have it)"
 	case serviceOnly(asciiLower(key)):
-		return " (only AWS services bring it)"
-	case strings.Contains(key, "${"):
-		return " (in a key ${…} is plain text)"
+		return " (it exists only when an AWS service calls)"
 	}
 	return ""
 }

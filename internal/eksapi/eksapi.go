@@ -41,7 +41,9 @@ type Handler struct {
 	Access   Access
 	PassRole PassRole
 	Check    RoleCheck
-	Log      *slog.Logger
+	// Caller names who sent a request, for the log; "" while that is not proved.
+	Caller func(*http.Request) string
+	Log    *slog.Logger
 }
 
 // maxBody bounds a request's body; an association of 50 tags of the greatest
@@ -75,6 +77,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	attrs := []slog.Attr{slog.String("operation", name), slog.Int("status", status),
 		slog.String("requestId", id), slog.Duration("took", time.Since(start))}
+	if h.Caller != nil {
+		attrs = append(attrs, slog.String("caller", h.Caller(r)))
+	}
 	level := slog.LevelInfo
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
