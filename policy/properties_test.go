@@ -17,7 +17,7 @@ var (
 	actions    = []string{"s3:GetObject", "s3:PutObject", "s3:ListBucket", "sts:AssumeRole", "sts:TagSession"}
 	stsActions = []string{"sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity"}
 	resources  = []string{"arn:aws:s3:::b", "arn:aws:s3:::b/k", "arn:aws:s3:::c/alice", "arn:aws:iam::111122223333:role/target"}
-	keys       = []string{"aws:RequestTag/team", "aws:PrincipalTag/team", "s3:max-keys", "aws:SourceIp", "aws:CurrentTime", "aws:TagKeys", "aws:SourceArn", "aws:PrincipalArn", "aws:userid"}
+	keys       = []string{"aws:RequestTag/team", "aws:PrincipalTag/team", "s3:max-keys", "aws:SourceIp", "aws:CurrentTime", "aws:TagKeys", "aws:SourceArn", "aws:PrincipalArn", "aws:userid", "aws:RequestTag/${aws:PrincipalTag/team}"}
 	values     = []string{"", "blue", "alice", "1", "10", "10.1.2.3", "2026-05-01T00:00:00Z", "arn:aws:s3:::b", "true", "b*"}
 )
 
