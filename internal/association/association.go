@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/stream"
 )
 
 // Limits of the EKS API
@@ -32,6 +33,14 @@ type Store interface {
 	// Find returns the association of a service account; association-missing
 	// if there is none.
 	Find(ctx context.Context, namespace, serviceAccount string) (podid.Association, error)
+	// FindAtLeast is Find for who has heard of a version: the answer is not older,
+	// whichever replica gives it, and says so in its Version. replica-behind if
+	// that cannot be had; the zero Version asks for nothing.
+	FindAtLeast(ctx context.Context, namespace, serviceAccount string, heard stream.Version) (podid.Association, error)
+	// Heard is the version that this replica has heard of, without asking anybody:
+	// of the association, or of there being none; the zero Version if it has heard
+	// of neither.
+	Heard(namespace, serviceAccount string) stream.Version
 	// Get returns an association by its ID; association-not-found.
 	Get(ctx context.Context, id string) (podid.Association, error)
 	// List returns up to limit associations in a stable order, starting after

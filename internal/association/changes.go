@@ -2,9 +2,11 @@ package association
 
 import (
 	"maps"
+	"strconv"
 	"time"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -38,6 +40,35 @@ func Exists(a podid.Association) error {
 // Full is the problem of a cluster that has [MaxAssociations].
 func Full() error {
 	return problem.New(problem.AssociationLimit, "the cluster has %d associations already", MaxAssociations)
+}
+
+// Behind is the problem of a replica that knows no version as new as the one its
+// caller has heard of, and cannot ask.
+func Behind(namespace, serviceAccount string, cause error) error {
+	return problem.New(problem.ReplicaBehind, "the association of %s/%s that is known here may be out of date", namespace, serviceAccount).From(cause)
+}
+
+// VersionOf is a's version, as agents hear of it.
+func VersionOf(a podid.Association) stream.Version {
+	return stream.Version{UID: a.UID, Revision: Revision(a.Version)}
+}
+
+// Revision orders versions, 0 if v is no number. Those of a cluster's objects have one order
+// (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions).
+func Revision(v string) uint64 {
+	n, _ := strconv.ParseUint(v, 10, 64)
+	return n
+}
+
+// AsOf is a, just read from where all replicas write, for who has heard of a version:
+// it is true as of then as well, though it may not have changed since. A higher
+// version may be one of what was there before, such as an object that hid an
+// annotation.
+func AsOf(a podid.Association, heard stream.Version) podid.Association {
+	if VersionOf(a).Older(heard) {
+		a.Version = strconv.FormatUint(heard.Revision, 10)
+	}
+	return a
 }
 
 // Clone copies a with all it refers to. Empty tags become nil.

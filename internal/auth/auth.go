@@ -11,6 +11,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/roles"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -20,9 +21,10 @@ type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Token, error)
 }
 
-// Associations finds the role of a service account.
+// Associations finds the role of a service account, no older than what its caller has
+// heard of: a replica that is behind says replica-behind, and never an older role.
 type Associations interface {
-	Find(ctx context.Context, namespace, serviceAccount string) (podid.Association, error)
+	FindAtLeast(ctx context.Context, namespace, serviceAccount string, heard stream.Version) (podid.Association, error)
 }
 
 // Roles assumes an association's role for a workload.
@@ -36,6 +38,8 @@ type Caller struct {
 	Node string
 	// AccessKeyID of a caller that signed; node scope does not hold for it.
 	AccessKeyID string
+	// Heard is the version of the pod's association that the caller has heard of.
+	Heard stream.Version
 }
 
 // Service is the exchange.
@@ -82,7 +86,7 @@ func (s *Service) exchange(ctx context.Context, g *Grant, raw string) (err error
 	if err = nodeScope(g.Caller, w); err != nil {
 		return err
 	}
-	if g.Association, err = s.Associations.Find(ctx, w.Namespace, w.ServiceAccount); err != nil {
+	if g.Association, err = s.Associations.FindAtLeast(ctx, w.Namespace, w.ServiceAccount, g.Caller.Heard); err != nil {
 		if p, is := errors.AsType[*problem.Problem](err); is && p.Code == problem.AssociationMissing {
 			missing := *p
 			return missing.Fixed("%s", association.Creating(s.Cluster, w.Namespace, w.ServiceAccount))

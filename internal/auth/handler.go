@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -23,7 +25,8 @@ const defaultTimeout = 800 * time.Millisecond
 
 // Headers beside AWS's own.
 const (
-	// HeaderAssociation is UID/VERSION of the association behind the answer.
+	// HeaderAssociation is UID/VERSION of the association behind the answer; of a
+	// request, the newest that the caller has heard of.
 	HeaderAssociation = "X-Podid-Association"
 	HeaderRequestID   = "X-Request-Id"
 )
@@ -82,7 +85,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("X-Amzn-Requestid", id)
-	w.Header().Set(HeaderAssociation, g.Association.UID+"/"+g.Association.Version)
+	w.Header().Set(HeaderAssociation, association.VersionOf(g.Association).String())
 	awswire.WriteJSON(w, http.StatusOK, reply(h.Service.Cluster, g))
 }
 
@@ -101,6 +104,9 @@ func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
 	}
 	if cluster != h.Service.Cluster.Name {
 		return &Grant{Caller: caller}, problem.New(problem.ClusterUnknown, "No cluster found for name: %.100s.", cluster)
+	}
+	if caller.Heard, err = stream.ParseVersion(r.Header.Get(HeaderAssociation)); err != nil {
+		return &Grant{Caller: caller}, problem.New(problem.RequestInvalid, "the header %s is %v", HeaderAssociation, err)
 	}
 	raw, err := readToken(r.Body)
 	if err != nil {

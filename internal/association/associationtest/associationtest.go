@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) association.Store) {
 		{"AnUpdateThatChangesNothingKeepsTheVersion", emptyUpdate},
 		{"ConcurrentUpdatesAreNotLost", concurrentUpdates},
 		{"CreatedAnewItHasANewIDAndTheSameExternalID", createdAnew},
+		{"WhoHasHeardOfAVersionGetsNoneOlder", noneOlder},
 		{"ACancelledCallDoesNothing", cancelled},
 		{"WhatIsReturnedIsACopy", copies},
 		{"TheClusterHoldsFiveThousand", limit},

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"maps"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/internal/stream"
 )
 
 // index is what the informer has told so far. Nothing else writes to it: an answer of
@@ -24,9 +24,10 @@ type index struct {
 	byName  map[name]*entry
 	byID    map[string]*entry
 	byToken map[string][]*entry
-	latest  uint64        // the newest resourceVersion of an event that was reported
-	telling bool          // an event is in the index and not yet reported
-	news    chan struct{} // closed when the next event was reported
+	gone    map[name]uint64 // as of when there is none, of those that were deleted
+	latest  uint64          // the newest resourceVersion of an event that was reported
+	telling bool            // an event is in the index and not yet reported
+	news    chan struct{}   // closed when the next event was reported
 }
 
 type name struct{ namespace, serviceAccount string }
@@ -46,24 +47,18 @@ func newIndex(changed func(namespace, serviceAccount string)) *index {
 	return &index{
 		changed: changed,
 		byName:  map[name]*entry{}, byID: map[string]*entry{}, byToken: map[string][]*entry{},
+		gone: map[name]uint64{},
 		news: make(chan struct{}),
 	}
 }
 
 func newEntry(o *v1alpha1.PodIdentityAssociation) *entry {
 	a := Association(o)
-	e := &entry{association: a, ending: o.DeletionTimestamp != nil, generation: o.Generation, revision: revision(o.ResourceVersion)}
+	e := &entry{association: a, ending: o.DeletionTimestamp != nil, generation: o.Generation, revision: association.Revision(o.ResourceVersion)}
 	// Tags are for people: one that breaks a rule takes no role from a pod.
 	a.Tags = nil
 	e.fault = association.Validate(a)
 	return e
-}
-
-// revision orders the versions of all objects of a kind, 0 if it is no number; see
-// https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions.
-func revision(resourceVersion string) uint64 {
-	n, _ := strconv.ParseUint(resourceVersion, 10, 64)
-	return n
 }
 
 // handler feeds the index. It is called by one goroutine, in the order of events.
@@ -80,11 +75,16 @@ func (x *index) handler() cache.ResourceEventHandler {
 			}
 		},
 		DeleteFunc: func(given any) {
-			if unknown, ok := given.(cache.DeletedFinalStateUnknown); ok {
+			unknown, missed := given.(cache.DeletedFinalStateUnknown)
+			if missed {
 				given = unknown.Obj
 			}
 			if o, ok := given.(*v1alpha1.PodIdentityAssociation); ok {
-				x.remove(newEntry(o))
+				e := newEntry(o)
+				if missed {
+					e.revision++ // it was deleted some time after this
+				}
+				x.remove(e)
 			}
 		},
 	}
@@ -95,6 +95,7 @@ func (x *index) put(e *entry, initial bool) {
 	x.telling = true
 	was := x.byName[e.name()]
 	x.drop(was)
+	delete(x.gone, e.name())
 	x.byName[e.name()] = e
 	x.byID[e.association.ID()] = e
 	if token := e.association.ClientToken; token != "" {
@@ -110,8 +111,38 @@ func (x *index) remove(e *entry) {
 	x.telling = true
 	was := x.byName[e.name()]
 	x.drop(was)
+	x.bury(e)
 	x.mu.Unlock()
 	x.tell(e, was != nil && !was.ending)
+}
+
+// maxGone bounds what is remembered of deleted associations. Who hears nothing of one
+// that was forgotten asks the API server.
+const maxGone = 10_000
+
+// bury remembers as of when e is no more.
+func (x *index) bury(e *entry) {
+	if len(x.gone) >= maxGone {
+		for n := range x.gone { // any
+			delete(x.gone, n)
+			break
+		}
+	}
+	x.gone[e.name()] = e.revision
+}
+
+// heard is what the informer has told of a service account's association.
+func (x *index) heard(n name) stream.Version {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	switch e := x.byName[n]; {
+	case e == nil:
+		return stream.Version{Revision: x.gone[n]}
+	case e.ending:
+		return stream.Version{Revision: e.revision}
+	default:
+		return stream.Version{UID: e.association.UID, Revision: e.revision}
+	}
 }
 
 // drop forgets e, which may be nil.
@@ -205,7 +236,7 @@ func (x *index) has(a podid.Association) (bool, <-chan struct{}) {
 	defer x.mu.RUnlock()
 	// After a broken watch events come in the order of names, so that the newest says
 	// nothing of this one; if it is not there at all, it was deleted since or is read through.
-	e, written := x.byName[name{a.Namespace, a.ServiceAccount}], revision(a.Version)
+	e, written := x.byName[name{a.Namespace, a.ServiceAccount}], association.Revision(a.Version)
 	stale := e != nil && e.association.UID == a.UID && e.revision < written
 	return x.latest >= written && !stale, x.news
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -82,14 +83,22 @@ func (s *Store) Synced() bool { return s.synced() }
 // Find implements association.Store. An association that breaks a rule gives no role;
 // the problem says which.
 func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (podid.Association, error) {
+	return s.FindAtLeast(ctx, namespace, serviceAccount, stream.Version{})
+}
+
+// FindAtLeast implements association.Store. What the API server says is as new as can be.
+func (s *Store) FindAtLeast(ctx context.Context, namespace, serviceAccount string, heard stream.Version) (podid.Association, error) {
 	if err := ctx.Err(); err != nil {
 		return podid.Association{}, err
 	}
 	n := name{namespace, serviceAccount}
 	e := s.index.find(n)
-	if e == nil && n.possible() {
+	if behind := s.index.heard(n).Older(heard); (e == nil || behind) && n.possible() {
 		var err error
-		if e, err = s.read(ctx, n); err != nil {
+		switch e, err = s.read(ctx, n); {
+		case err != nil && behind && ctx.Err() == nil:
+			return podid.Association{}, association.Behind(namespace, serviceAccount, err)
+		case err != nil:
 			return podid.Association{}, err
 		}
 	}
@@ -99,7 +108,12 @@ func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (pod
 	case e.fault != nil:
 		return podid.Association{}, fmt.Errorf("association of %s/%s: %w", namespace, serviceAccount, e.fault)
 	}
-	return association.Clone(e.association), nil
+	return association.AsOf(association.Clone(e.association), heard), nil
+}
+
+// Heard implements association.Store: it is what the informer has told.
+func (s *Store) Heard(namespace, serviceAccount string) stream.Version {
+	return s.index.heard(name{namespace, serviceAccount})
 }
 
 // possible says whether an object can have this name. What cannot be part of a path

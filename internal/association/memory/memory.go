@@ -18,6 +18,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/journal"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -94,6 +95,26 @@ func (s *Store) Find(ctx context.Context, namespace, serviceAccount string) (pod
 		return association.Clone(*s.byName[at]), nil
 	}
 	return podid.Association{}, association.Missing(namespace, serviceAccount)
+}
+
+// FindAtLeast implements association.Store. There are no other replicas, so it is never
+// behind.
+func (s *Store) FindAtLeast(ctx context.Context, namespace, serviceAccount string, heard stream.Version) (podid.Association, error) {
+	a, err := s.Find(ctx, namespace, serviceAccount)
+	if err != nil {
+		return podid.Association{}, err
+	}
+	return association.AsOf(a, heard), nil
+}
+
+// Heard implements association.Store.
+func (s *Store) Heard(namespace, serviceAccount string) stream.Version {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if at, ok := s.search(namespace, serviceAccount); ok {
+		return association.VersionOf(*s.byName[at])
+	}
+	return stream.Version{Revision: s.version}
 }
 
 // Get implements association.Store.
@@ -253,6 +274,7 @@ func (s *Store) delete(ctx context.Context, id string) (*podid.Association, erro
 	s.byName = slices.Delete(s.byName, at, at+1)
 	delete(s.byID, id)
 	delete(s.byToken, was.ClientToken)
+	s.version++ // that there is none is news as well
 	return was, nil
 }
 
