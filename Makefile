@@ -45,14 +45,15 @@ lint: ## go vet and golangci-lint
 	@$(GO) vet ./...
 	@$(GO) run $(LINT) run ./...
 
-generate: ## Write generated files anew (deploy/crds from api, for one)
+generate: ## Write generated files anew (deploy/crds from api, deploy/install.yaml from the chart)
 	@$(GO) generate ./...
+	@cd deploy/render && $(GO) run .
 
 verify: generate ## Check that generated files and go.mod are up to date, and formatting
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
 	@$(GO) mod tidy -diff
 	@git diff --exit-code
-	@new=$$(git ls-files --others --exclude-standard api deploy/crds); test -z "$$new" || { echo "generated and not committed: $$new"; exit 1; }
+	@new=$$(git ls-files --others --exclude-standard api deploy); test -z "$$new" || { echo "generated and not committed: $$new"; exit 1; }
 
 bench: ## Benchmarks, each with a reference measured in the same run
 	@echo "podid-ns and reference-ns are nanoseconds for one operation, measured in turns in one run."
