@@ -1,0 +1,43 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// options are the flags. They are read here and become fields elsewhere.
+type options struct {
+	auth, caFile, tokenFile  string
+	node                     string
+	listen                   []string
+	probes, metrics          string
+	hosts                    []string
+	maxStaleness             time.Duration
+	connections, perClient   int
+	rate, pods, calls, queue int
+	logLevel                 string
+}
+
+func (o *options) flags(f *pflag.FlagSet) {
+	f.SortFlags = false
+	f.StringVar(&o.auth, "auth", "podid-auth."+cmp.Or(os.Getenv("POD_NAMESPACE"), "podid-system")+".svc:8443",
+		"podid-auth, HOST:PORT or a URL; all addresses of the host are used")
+	f.StringVar(&o.caFile, "ca-file", "/etc/podid/ca/ca.crt", "certificates that podid-auth's is signed by (PEM, read again when it changes)")
+	f.StringVar(&o.tokenFile, "token-file", "/var/run/secrets/podid/token", "the agent's own token (read again when it changes)")
+	f.StringVar(&o.node, "node", os.Getenv("NODE_NAME"), "the node's name; tokens of pods elsewhere are refused")
+	f.StringSliceVar(&o.listen, "listen", []string{"169.254.170.23:80", "[fd00:ec2::23]:80"}, "where SDKs ask")
+	f.StringVar(&o.probes, "probes", "127.0.0.1:2703", "where /healthz and /readyz are")
+	f.StringVar(&o.metrics, "metrics", "127.0.0.1:2705", "where /metrics is; empty: nowhere")
+	f.StringSliceVar(&o.hosts, "allow-host", nil, "names that requests may be for, beside the agent's own addresses and loopback")
+	f.DurationVar(&o.maxStaleness, "max-staleness", time.Hour, "how long credentials are served without news of their pod")
+	f.IntVar(&o.connections, "max-connections", 2048, "connections in all")
+	f.IntVar(&o.perClient, "max-connections-per-client", 256, "connections of one IP address")
+	f.IntVar(&o.rate, "max-rate", 300, "requests a second of one pod")
+	f.IntVar(&o.pods, "max-pods", 4096, "pods that are remembered")
+	f.IntVar(&o.calls, "max-calls", 8, "calls to podid-auth at once")
+	f.IntVar(&o.queue, "max-waiting", 1024, "pods that wait for such a call")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+}

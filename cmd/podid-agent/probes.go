@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/openpodidentity/podid/internal/listen"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// probes answer the kubelet: alive as long as the program runs, ready when pods can
+// reach it and it has what it needs to answer them.
+func probes(addresses []string, ready func() error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		err := reachable(r.Context(), addresses)
+		if err == nil {
+			err = ready()
+		}
+		if err == nil {
+			_, _ = w.Write([]byte("ok\n"))
+			return
+		}
+		p := problem.Of(err)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = json.NewEncoder(w).Encode(map[string]string{"code": string(p.Code), "message": p.Message()})
+	})
+	return mux
+}
+
+// reachable says whether the node has one of the addresses: those of IPv6 are not on every node.
+func reachable(ctx context.Context, addresses []string) (err error) {
+	for _, address := range addresses {
+		if err = listen.Here(ctx, address); err == nil {
+			return nil
+		}
+	}
+	return problem.New(problem.AddressUnavailable, "the node has none of the addresses %q", addresses).From(err)
+}
