@@ -21,7 +21,7 @@ func (m *miss) conditionOptions(c *context) []plan {
 			return nil
 		}
 		return []plan{m.changeCondition(Change{
-			Do: RemoveCondition, Text: "remove the condition on " + m.Key + " from " + m.place() + ": it exists only when an AWS service calls",
+			Do: RemoveCondition, Text: "remove the condition on " + m.Key + " from " + m.place() + ": only AWS services bring that key",
 		}, func(s *statement, i int) bool {
 			s.conditions = slices.Delete(s.conditions, i, i+1)
 			return true
@@ -29,6 +29,9 @@ func (m *miss) conditionOptions(c *context) []plan {
 	}
 	if later := m.later(); later != nil {
 		return []plan{later}
+	}
+	if strings.Contains(m.Key, "${") {
+		return m.filledKey(c)
 	}
 	if other := m.otherKey(c); other != nil {
 		return other
@@ -82,7 +85,7 @@ func (m *miss) wantedOf(c *context, k *condition) (list []string) {
 func (m *miss) denied(c *context) (plans []plan) {
 	k := m.condition
 	class := classify(k.key.lower)
-	if m.asked.key(k.key.lower) || class == fixed {
+	if m.asked.key(k.key.lower) || class == fixed || strings.Contains(m.Key, "${") {
 		return nil
 	}
 	if serviceOnly(k.key.lower) && c.req.Principal.Kind != Service || class == tenant && !k.negated && k.kind != null {
@@ -153,6 +156,27 @@ func (m *miss) otherKey(c *context) []plan {
 		})}
 	}
 	return nil
+}
+
+// filledKey is the key that was meant by one with a variable in it, which only
+// values may have; none if the condition would not hold with that key either.
+func (m *miss) filledKey(c *context) []plan {
+	t, problem := compileTemplate(m.Key, false, true)
+	name, missing := t.expand(c)
+	if problem != "" || missing != "" || name == m.Key {
+		return nil
+	}
+	other := *m.condition
+	other.key = newContextKey(name)
+	if ok, _ := other.holds(c); !ok {
+		return nil
+	}
+	return []plan{m.changeCondition(Change{
+		Do: ReplaceKey, With: name, Text: "write " + name + " in place of " + m.Key + " in the " + m.Operator + " of " + m.place() + ": variables are filled in only in values",
+	}, func(s *statement, i int) bool {
+		s.conditions[i].key = other.key
+		return true
+	})}
 }
 
 func (m *miss) conditionPlace() string { return "the condition on " + m.Key + " in " + m.place() }
@@ -379,6 +403,10 @@ func asking(req *Request, k *condition, wanted []string) string {
 		return "renew the session: its credentials must be issued " + needs
 	case l == "aws:sourceip":
 		return "call from " + needs
+	case l == "aws:sourcevpce":
+		return "call through the VPC endpoint " + needs
+	case l == "aws:sourcevpc":
+		return "call through an endpoint of the VPC " + needs
 	case l == "aws:tagkeys":
 		if k.quantifier == forAllValues {
 			return "pass only tags with the keys " + quoted(wanted, "and")

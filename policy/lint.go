@@ -88,6 +88,7 @@ var lintRules = []struct {
 	{"unknown-key", (*linter).unknownKeys},
 	{"key-operator", (*linter).keyOperators},
 	{"literal-wildcard", (*linter).literalWildcards},
+	{"variable-in-key", (*linter).variableKeys},
 	{"old-version", (*linter).oldVersion},
 	{"never-holds", (*linter).neverHolds},
 	{"empty-condition", (*linter).emptyConditions},

@@ -200,6 +200,20 @@ func wildcardOutsideEscapes(s string, escapes bool) bool {
 	return strings.Contains(s, "*") || strings.Contains(s, "?") && !strings.Contains(s, "://")
 }
 
+// variableKeys finds policy variables where they are none: in the key of a condition.
+func (l *linter) variableKeys() {
+	for i := range l.statements {
+		s := &l.statements[i]
+		for j := range s.conditions {
+			if k := &s.conditions[j]; variable.MatchString(k.key.name) {
+				l.add(s, k.at, Warning, "in the key "+excerpt(k.key.name)+" ${…} is plain text",
+					"variables are filled in only in values and resources; no request has a key of this name",
+					"write the key out in full, and one statement for each value that the variable would have")
+			}
+		}
+	}
+}
+
 // oldVersion finds policy variables in the version of the language that has none.
 func (l *linter) oldVersion() {
 	if l.policy.version == version2012 {

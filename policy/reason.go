@@ -82,7 +82,9 @@ func ofUsers(key string) string {
 	case strings.EqualFold(key, "aws:username"):
 		return " (only users have it)"
 	case serviceOnly(asciiLower(key)):
-		return " (it exists only when an AWS service calls)"
+		return " (only AWS services bring it)"
+	case strings.Contains(key, "${"):
+		return " (in a key ${…} is plain text)"
 	}
 	return ""
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/openpodidentity/podid/internal/sandbox"
@@ -207,14 +209,19 @@ func (r *canIReply) print(ui *ui, all bool) {
 
 // decidedBy are the assumed keys that a statement which came nearest fails for.
 func (r *canIReply) decidedBy() (keys []string) {
-	for _, s := range r.Statements {
-		for key := range r.Assumed {
-			if s.Nearest && !s.Applied && strings.EqualFold(key, s.Key) {
-				keys = append(keys, key)
-			}
+	for _, key := range slices.Sorted(maps.Keys(r.Assumed)) {
+		if r.fails(key) {
+			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// fails reports whether a statement which came nearest fails for the key.
+func (r *canIReply) fails(key string) bool {
+	return slices.ContainsFunc(r.Statements, func(s policy.Reason) bool {
+		return s.Nearest && !s.Applied && strings.EqualFold(key, s.Key)
+	})
 }
 
 func statementRows(statements []policy.Reason) (rows [][]string) {

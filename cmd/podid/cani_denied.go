@@ -174,8 +174,12 @@ func (f *canIFlags) fill(stdin io.Reader, args []string) ([]string, error) {
 		return nil, err
 	}
 	f.said = d.reason
-	if len(args) == 0 && d.action != "" {
+	switch {
+	case d.action == "":
+	case len(args) == 0:
 		args = append(args, d.action)
+	case len(args) == 1 && (args[0] == "*" || strings.HasPrefix(args[0], "arn:")): // no action looks like this
+		args = []string{d.action, args[0]}
 	}
 	if len(args) == 1 && d.resource == "" && f.trust != nil && strings.HasPrefix(strings.ToLower(args[0]), "sts:assumerole") {
 		d.resource = cmp.Or(f.role, roleOfThePod("aws", "111122223333")) // its trust policy is what counts

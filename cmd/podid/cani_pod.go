@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -238,6 +239,10 @@ func (f *canIFlags) decidePod(q question, d documents) (*canIReply, error) {
 	if q.assumesRole() || d.trust != nil {
 		s.note(r)
 	}
+	if id := keys["sts:ExternalId"]; id != nil && r.fails("sts:ExternalId") {
+		r.Notes = append(r.Notes, "an association cannot choose its external ID, which is region, account, cluster, namespace and service account: if "+
+			q.as+" is meant, write "+strconv.Quote(id[0])+" into the trust policy")
+	}
 	if len(actions) > 1 && r.Decision != policy.Allowed && strings.EqualFold(r.Action, "sts:TagSession") {
 		r.Notes = append(r.Notes, "the tags are those of pod identity, which go along; an association that disables session tags passes none, and needs no sts:TagSession")
 	}
@@ -311,6 +316,9 @@ func (s *podSession) trusted(q question, d documents) *canIReply {
 	r := q.evaluateAll(actions, set, keys)
 	r.Notes = append(r.Notes, notes...)
 	s.note(r)
+	if s.assumer.Kind == policy.Service && r.fails("aws:SourceOrgID") {
+		r.Notes = append(r.Notes, "EKS brings aws:SourceOrgID for clusters of accounts that are in an organization, which files do not say: --key aws:SourceOrgID=o-…, and --key aws:ResourceOrgID=o-… for the role's")
+	}
 	if r.Decision == policy.ImplicitDeny {
 		r.Notes = append(r.Notes, "podid trust-policy prints the whole statement that pod identity needs, and with --merge FILE puts it into a trust policy")
 	}
