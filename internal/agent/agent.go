@@ -1,16 +1,17 @@
 // Package agent answers the SDKs on a node: GET /v1/credentials with the pod's
 // token gives the role's credentials, cached by pod. What is not in the cache it
-// asks of podid-auth, once for however many wait.
+// asks of podid-auth, once for however many wait; what podid-auth says without
+// being asked (package stream) it takes in at once.
 package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -18,62 +19,113 @@ import (
 // Path is where SDKs ask.
 const Path = "/v1/credentials"
 
-// defaultTimeout bounds a call to podid-auth: botocore gives the agent two
-// seconds, and the true reason has to reach it within them.
-const defaultTimeout = 900 * time.Millisecond
+const (
+	// defaultTimeout bounds a call to podid-auth, patience how long a request waits
+	// for one: botocore gives the agent two seconds, and the true reason has to reach
+	// it well within them.
+	defaultTimeout = 850 * time.Millisecond
+	patience       = 900 * time.Millisecond
+	// defaultStaleness is how long credentials are served without news of their pod.
+	defaultStaleness = time.Hour
+)
 
 // Tokens verifies the pods' tokens on the node, offline.
 type Tokens interface {
 	Verify(ctx context.Context, raw string) (token.Token, error)
 }
 
+// Ask is a question to podid-auth.
+type Ask struct {
+	Token string // of the pod
+	// Association is the newest version that the node has heard of.
+	Association stream.Version
+	// ID names the call in the logs of both sides.
+	ID string
+}
+
+// Reply is the answer. Association says what it was given for, the zero Version
+// that this is not known; it may be set with an error too (there is none, as of then).
+type Reply struct {
+	Credentials podid.Credentials
+	Association stream.Version
+}
+
 // Exchange asks podid-auth for credentials.
 type Exchange interface {
-	Exchange(ctx context.Context, raw string) (podid.Credentials, error)
+	Exchange(ctx context.Context, ask Ask) (Reply, error)
 }
 
 // Server answers the SDKs. Fields are its dependencies; they are not changed
 // once it serves.
 type Server struct {
+	// Tokens verifies; nil takes the issuer and the keys that the stream brings.
 	Tokens   Tokens
 	Exchange Exchange
-	// Timeout bounds a call of Exchange; 900 ms if zero.
+	// Node is the name of the node: tokens that are bound to another are refused.
+	// Empty, podid-auth alone tells.
+	Node string
+	// Hosts are the names that requests may be for, beside [Addresses] and loopback.
+	Hosts []string
+	// Timeout bounds a call of Exchange; 850 ms if zero.
 	Timeout time.Duration
+	// MaxStaleness is how long credentials are served without news of their pod, by
+	// the stream or by an answer of podid-auth; an hour if zero.
+	MaxStaleness time.Duration
+	Limits       Limits
+	Metrics      *Metrics
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	Log *slog.Logger
 
 	cache
+	trust
+	news
+	sources sources
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != Path {
-		writeProblem(w, http.StatusNotFound, problem.New(problem.RequestInvalid, "there is nothing at this path").
-			Because("the agent answers at %s alone", Path).
-			Fixed("keep AWS_CONTAINER_CREDENTIALS_FULL_URI as injected"))
-		return
-	}
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		writeProblem(w, http.StatusMethodNotAllowed, problem.New(problem.RequestInvalid, "credentials are read with GET").
-			Because("the request's method is another").Fixed("use an AWS SDK that knows EKS Pod Identity"))
-		return
-	}
-	raw, err := authorization(r.Header)
+	start := s.now()
+	raw, err := s.read(w, r)
 	if err != nil {
-		s.refuse(w, r, podid.Workload{}, s.now(), err)
+		s.refuseUnknown(w, r, start, err)
 		return
 	}
-	if a := s.hit(raw); a != nil {
+	p := s.known(raw, start)
+	if p == nil {
+		if p, err = s.meet(r, raw, start); err != nil {
+			s.refuseUnknown(w, r, start, err)
+			return
+		}
+	}
+	if err := p.pace.wait(r.Context(), start, s.Limits.pod()); err != nil {
+		s.refuse(w, r, p.name(), start, err)
+		return
+	}
+	if a := s.hit(p, raw, start); a != nil {
 		a.write(w)
+		s.Metrics.hit(s.now().Sub(start))
 		return
 	}
-	s.miss(w, r, raw)
+	s.miss(w, r, p, raw, start)
 }
 
-// authorization is the pod's token as SDKs send it, without a scheme.
-func authorization(h http.Header) (string, error) {
-	switch values := h["Authorization"]; {
+// read takes the pod's token from a request that is fit to be answered.
+func (s *Server) read(w http.ResponseWriter, r *http.Request) (string, error) {
+	switch {
+	case !s.ours(r.Host):
+		return "", refusal{status: http.StatusMisdirectedRequest, error: problem.New(problem.RequestInvalid, "the request is for the host %.100q", r.Host).
+			Because("the agent answers at its own address alone, so that no web page can reach it under a name of its own (DNS rebinding)").
+			Fixed("keep AWS_CONTAINER_CREDENTIALS_FULL_URI as injected")}
+	case r.URL.Path != Path:
+		return "", refusal{status: http.StatusNotFound, error: problem.New(problem.RequestInvalid, "there is nothing at this path").
+			Because("the agent answers at %s alone", Path).
+			Fixed("keep AWS_CONTAINER_CREDENTIALS_FULL_URI as injected")}
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", http.MethodGet)
+		return "", refusal{status: http.StatusMethodNotAllowed, error: problem.New(problem.RequestInvalid, "credentials are read with GET").
+			Because("the request's method is another").Fixed("use an AWS SDK that knows EKS Pod Identity")}
+	}
+	switch values := r.Header["Authorization"]; {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
 		return "", problem.New(problem.TokenMissing, "the request carries no token")
 	case len(values) > 1:
@@ -85,50 +137,75 @@ func authorization(h http.Header) (string, error) {
 	}
 }
 
-// miss answers what is not ready: it verifies the token if need be, and waits
-// for the one call of its workload.
-func (s *Server) miss(w http.ResponseWriter, r *http.Request, raw string) {
-	start := s.now()
-	p, ok := s.known(raw)
-	if !ok {
-		t, err := s.Tokens.Verify(r.Context(), raw)
-		if err != nil {
-			s.refuse(w, r, podid.Workload{}, start, err)
-			return
-		}
-		p = s.remember(raw, t)
+// meet verifies a token that is not known yet, and remembers it. Whoever sends what
+// does not verify is slowed down before any signature is checked.
+func (s *Server) meet(r *http.Request, raw string, start time.Time) (*pod, error) {
+	source := s.sources.of(r.RemoteAddr, start)
+	if err := source.wait(r.Context(), start, sourceLimit); err != nil {
+		return nil, err
 	}
-	a, f := s.join(p, raw)
-	if a != nil {
-		a.write(w) // a rotated token of a pod that has its credentials
+	t, err := s.verify(r.Context(), raw)
+	if err != nil {
+		return nil, err
+	}
+	source.giveBack(sourceLimit)
+	if t.Workload.Node != "" && s.Node != "" && t.Workload.Node != s.Node {
+		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
+	}
+	return s.remember(raw, t)
+}
+
+// miss answers what is not ready: it waits for the one call of its workload.
+func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string, start time.Time) {
+	a, f, err := s.join(p, raw)
+	switch {
+	case err != nil:
+		s.refuse(w, r, p.name(), start, err)
+		return
+	case a != nil:
+		a.write(w)
+		s.Metrics.hit(s.now().Sub(start))
 		return
 	}
+	timer := time.NewTimer(patience - s.now().Sub(start))
+	defer timer.Stop()
 	select {
 	case <-f.done:
 	case <-r.Context().Done():
 		return // nobody listens any more; the call goes on for the others
+	case <-timer.C:
+		s.refuse(w, r, p.name(), start, s.slow(f), slog.String("request", f.id))
+		return
 	}
 	if f.err != nil {
-		s.refuse(w, r, p.workload, start, f.err, slog.String("request", f.request))
+		s.refuse(w, r, p.name(), start, f.err, slog.String("request", f.id))
 		return
 	}
 	f.answer.write(w)
-	s.log(r.Context(), "credentials", p.workload, start, nil, slog.String("request", f.request),
+	took := s.now().Sub(start)
+	s.Metrics.miss(took)
+	s.log(r.Context(), "credentials", p.name(), took, nil, slog.String("request", f.id),
 		slog.String("access_key", f.answer.accessKey), slog.Time("expires", f.answer.expires))
 }
 
+// refuseUnknown answers who is not known, at the expense of its address.
+func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, start time.Time, err error) {
+	s.refuse(w, r, podid.Workload{}, start, err)
+}
+
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error, more ...slog.Attr) {
-	p := problem.Of(err)
-	writeProblem(w, status(p.Code), p)
-	s.log(r.Context(), "credentials", workload, start, p, append(more, slog.String("remote", r.RemoteAddr))...)
+	code := writeError(w, err)
+	took := s.now().Sub(start)
+	s.Metrics.refused(code, took)
+	s.log(r.Context(), "credentials", workload, took, problem.Of(err), append(more, slog.String("remote", r.RemoteAddr))...)
 }
 
 // log writes the one line of a request or a refresh. Hits write none.
-func (s *Server) log(ctx context.Context, message string, w podid.Workload, start time.Time, p *problem.Problem, more ...slog.Attr) {
+func (s *Server) log(ctx context.Context, message string, w podid.Workload, took time.Duration, p *problem.Problem, more ...slog.Attr) {
 	if s.Log == nil {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 10)
+	attrs := make([]slog.Attr, 0, 12)
 	if w.PodUID != "" {
 		attrs = append(attrs, slog.String("namespace", w.Namespace), slog.String("service_account", w.ServiceAccount),
 			slog.String("pod", w.Pod), slog.String("pod_uid", w.PodUID))
@@ -144,7 +221,7 @@ func (s *Server) log(ctx context.Context, message string, w podid.Workload, star
 			level = slog.LevelError
 		}
 	}
-	attrs = append(append(attrs, more...), slog.Duration("took", s.now().Sub(start)))
+	attrs = append(append(attrs, more...), slog.Duration("took", took))
 	s.Log.LogAttrs(ctx, level, message, attrs...)
 }
 
@@ -153,29 +230,4 @@ func (s *Server) now() time.Time {
 		return s.Now()
 	}
 	return time.Now()
-}
-
-// exchange is one call to podid-auth within its time.
-func (s *Server) exchange(ctx context.Context, raw string) (podid.Credentials, error) {
-	timeout := s.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	c, err := s.Exchange.Exchange(ctx, raw)
-	if err == nil && !c.Expires.After(s.now()) {
-		return c, problem.New(problem.AuthUnavailable, "podid-auth sent credentials that have expired").
-			Fixed("synchronise the clocks (NTP) of the nodes and of the STS")
-	}
-	if _, told := errors.AsType[*problem.Problem](err); err == nil || told {
-		return c, err
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return c, problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", timeout).From(err)
-	case errors.Is(err, context.Canceled):
-		return c, stopping()
-	}
-	return c, err
 }

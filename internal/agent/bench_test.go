@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/agent"
 )
 
@@ -19,10 +18,10 @@ func (d discard) Header() http.Header         { return d.header }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 
-func realistic(context.Context, string) (podid.Credentials, error) {
-	c := credentials(1)
-	c.SessionToken = sessionToken
-	return c, nil
+func realistic(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+	r := given(ask, 1)
+	r.Credentials.SessionToken = sessionToken
+	return r, nil
 }
 
 var sessionToken = func() string {
@@ -39,7 +38,7 @@ func BenchmarkHit(b *testing.B) {
 	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
-	r := httptest.NewRequest(http.MethodGet, agent.Path, nil)
+	r := httptest.NewRequest(http.MethodGet, "http://169.254.170.23"+agent.Path, nil)
 	r.Header.Set("Authorization", raw)
 	w := discard{http.Header{}}
 	b.ReportAllocs()
@@ -56,7 +55,7 @@ func BenchmarkHTTP(b *testing.B) {
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
 	recorder := httptest.NewRecorder()
-	r := httptest.NewRequest(http.MethodGet, agent.Path, nil)
+	r := httptest.NewRequest(http.MethodGet, "http://169.254.170.23"+agent.Path, nil)
 	r.Header.Set("Authorization", raw)
 	n.ServeHTTP(recorder, r)
 	body := recorder.Body.Bytes()

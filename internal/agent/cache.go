@@ -3,40 +3,37 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
-	"log/slog"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
-
-	"github.com/google/uuid"
 )
 
 const (
-	// maxPods bounds the cache; a kubelet runs some hundreds of pods.
-	maxPods = 4096
 	// maxTokens of one pod are remembered: the present one, the one it replaced
 	// (valid until it expires), and one to spare for a container's own volume.
 	maxTokens = 4
-	// idle is how long a pod without credentials is remembered.
-	idle = time.Minute
-	// Between attempts to refresh while podid-auth is away.
-	firstRetry, lastRetry = 2 * time.Second, time.Minute
+	// idle is how long a pod without credentials is remembered that the stream does
+	// not list, afterlife how long one that has ended.
+	idle, afterlife = time.Minute, time.Hour
 )
 
 // cache is what the server remembers: verified tokens, by their hash, and the
-// pods they speak for, with the credentials and the call in flight. Its zero
-// value is ready.
+// pods they speak for, with the credentials, the call in flight, and what the stream
+// said of them. Its zero value is ready.
 type cache struct {
 	mu     sync.RWMutex
 	tokens map[[sha256.Size]byte]verified
-	pods   map[podid.Workload]*pod
+	pods   map[string]*pod // by UID
+	calls
 	closed bool
-	calls  sync.WaitGroup
+	done   sync.WaitGroup
 	ctx    context.Context // of the calls: they outlive the requests
 	cancel context.CancelFunc
 }
@@ -45,91 +42,134 @@ type cache struct {
 // is as good as another check.
 type verified struct {
 	pod     *pod
-	expires time.Time
+	expires int64                 // Unix seconds
+	key     unique.Handle[string] // the ID of the key that verified it
 }
 
-// pod is one workload's place in the cache. All but answer is guarded by cache.mu.
+// pod is one pod's place in the cache. All but answer and pace is guarded by cache.mu.
 type pod struct {
-	workload podid.Workload
-	answer   atomic.Pointer[answer] // nil until the first success
+	uid    string
+	answer atomic.Pointer[answer] // nil until the first success
+	pace   bucket                 // of its requests
+
+	workload podid.Workload // zero until a token proved it
+	// heard is the newest version of its association that anybody told; it never goes back.
+	heard stream.Version
+	// listed says that the stream knows the pod, ended that the pod is no more.
+	listed, ended bool
 
 	hashes  [][sha256.Size]byte // of its tokens, oldest first
 	raw     string              // its newest token, to refresh with
 	expires time.Time           // of raw
 
 	flight  *flight
-	timer   *time.Timer
-	failed  int       // refreshes in a row
+	asked   time.Time // when it last had to wait, or was refused
+	refused error     // why the last call failed; nil if it did not
+	failed  int       // calls in a row
+	failure time.Time // when the last one did, so that others go first
 	retryAt time.Time // not before, after a failure
+
+	// at is when to look at the pod again; place is where it is in which queue.
+	at    time.Time
+	queue *queue
+	place int
 }
 
-// flight is one call to podid-auth, for all who wait. answer or err is set when
-// done is closed.
-type flight struct {
-	request string // ID by which podid-auth's log has the call
-	done    chan struct{}
-	answer  *answer
-	err     error
-}
+// name is the pod's workload, for the log. It needs no mu: a pod that is asked for has
+// one, which does not change.
+func (p *pod) name() podid.Workload { return p.workload }
 
-// hit returns the answer for a known token if it is ready. It costs a hash and a
-// look-up.
-func (s *Server) hit(raw string) *answer {
-	now := s.now()
+// known finds the pod of a token that was verified and has not expired. It costs a
+// hash and a look-up.
+func (s *Server) known(raw string, now time.Time) *pod {
+	h := hash(raw)
 	s.mu.RLock()
-	v, ok := s.tokens[hash(raw)]
+	v, ok := s.tokens[h]
 	s.mu.RUnlock()
-	if !ok || !now.Before(v.expires) {
+	if !ok || now.Unix() >= v.expires {
 		return nil
 	}
-	a := v.pod.answer.Load()
-	if a == nil || !now.Before(a.until) {
+	return v.pod
+}
+
+// hit returns the pod's answer if it is ready.
+func (s *Server) hit(p *pod, raw string, now time.Time) *answer {
+	a := p.answer.Load()
+	if a == nil || !s.fresh(a, now) {
 		return nil
 	}
 	if !a.asked.Load() {
-		a.asked.Store(true)
-	}
-	if now.After(a.refreshAt) {
-		s.refresh(v.pod, raw)
+		s.wanted(p, a)
 	}
 	return a
 }
 
-// known finds the pod of a token that was verified and has not expired.
-func (s *Server) known(raw string) (*pod, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	v, ok := s.tokens[hash(raw)]
-	return v.pod, ok && s.now().Before(v.expires)
+// fresh reports whether a may be served: it has not expired, and there were news of its
+// pod not too long ago.
+func (s *Server) fresh(a *answer, now time.Time) bool {
+	staleness := s.MaxStaleness
+	if staleness == 0 {
+		staleness = defaultStaleness
+	}
+	return now.Before(a.until) && (now.Sub(a.received) < staleness || now.Sub(s.lastNews()) < staleness)
+}
+
+// wanted notes that somebody was served a, so that it is renewed, at once if that is due.
+func (s *Server) wanted(p *pod, a *answer) {
+	a.asked.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pods[p.uid] == p && p.answer.Load() == a && p.flight == nil {
+		s.sleep(p, later(a.refreshAt, p.retryAt))
+		s.work()
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // remember keeps a token that was just verified.
-func (s *Server) remember(raw string, t token.Token) *pod {
+func (s *Server) remember(raw string, t token.Token) (*pod, error) {
 	h := hash(raw)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pods == nil {
-		s.pods, s.tokens = map[podid.Workload]*pod{}, map[[sha256.Size]byte]verified{}
+	p := s.pods[t.Workload.PodUID]
+	if p != nil && p.workload.PodUID != "" && p.workload != t.Workload {
+		// No API server says two things of one pod; whoever speaks last starts anew.
+		s.shed(p)
+		s.drop(p)
+		q := s.place(p.uid)
+		q.heard, q.listed, q.ended = p.heard, p.listed, p.ended
+		p = q
 	}
-	p := s.pods[t.Workload]
 	if p == nil {
-		s.makeRoom()
-		p = &pod{workload: t.Workload}
-		s.pods[t.Workload] = p
-		s.wake(p, idle)
+		p = s.place(t.Workload.PodUID)
+	}
+	if p.workload.PodUID == "" {
+		p.workload = t.Workload
 	}
 	if _, twice := s.tokens[h]; !twice {
 		if len(p.hashes) == maxTokens {
 			delete(s.tokens, p.hashes[0])
-			p.hashes = p.hashes[1:]
+			p.hashes = slices.Delete(p.hashes, 0, 1)
 		}
 		p.hashes = append(p.hashes, h)
 	}
-	s.tokens[h] = verified{p, t.Expires}
+	if s.tokens == nil {
+		s.tokens = map[[sha256.Size]byte]verified{}
+	}
+	s.tokens[h] = verified{p, t.Expires.Unix(), unique.Make(t.KeyID)}
 	if !t.Expires.Before(p.expires) {
 		p.raw, p.expires = raw, t.Expires
+		if a := p.answer.Load(); a != nil && p.flight == nil {
+			s.sleep(p, later(a.refreshAt, p.retryAt)) // there is a token to renew with again
+		}
 	}
-	return p
+	return p, nil
 }
 
 // hash is what is kept of a token to know it again. A usual token is hashed on
@@ -139,170 +179,67 @@ func hash(raw string) [sha256.Size]byte {
 	return sha256.Sum256(append(b[:0], raw...))
 }
 
-// join returns p's answer if it is ready, or else the call in flight, starting
-// one if there is none.
-func (s *Server) join(p *pod, raw string) (*answer, *flight) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if a := p.answer.Load(); a != nil && s.now().Before(a.until) {
-		a.asked.Store(true)
-		return a, nil
+// place makes room for a pod. mu is held.
+func (s *Server) place(uid string) *pod {
+	if s.pods == nil {
+		s.pods = map[string]*pod{}
 	}
-	if p.flight != nil {
-		return nil, p.flight
+	if len(s.pods) >= s.Limits.pods() {
+		s.remove(s.victim())
 	}
-	return nil, s.call(p, raw)
+	p := &pod{uid: uid}
+	s.pods[uid] = p
+	s.sleep(p, s.now().Add(idle))
+	return p
 }
 
-// refresh starts a call ahead of expiry unless one is in flight or has just failed.
-func (s *Server) refresh(p *pod, raw string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.pods[p.workload] == p && p.flight == nil && !s.now().Before(p.retryAt) {
-		s.call(p, raw)
-	}
-}
-
-// call starts the one call of p. mu is held.
-func (s *Server) call(p *pod, raw string) *flight {
-	f := &flight{request: uuid.NewString(), done: make(chan struct{})}
-	if s.closed {
-		f.err = stopping()
-		close(f.done)
-		return f
-	}
-	if s.ctx == nil {
-		s.ctx, s.cancel = context.WithCancel(context.Background())
-	}
-	a := p.answer.Load()
-	ctx, ahead := withRequestID(s.ctx, f.request), a != nil && s.now().Before(a.until)
-	p.flight = f
-	s.calls.Go(func() {
-		start := s.now()
-		c, err := s.exchange(ctx, raw)
-		if err == nil {
-			f.answer, err = newAnswer(c, s.now(), ahead)
-		}
-		f.err = err
-		s.settle(p, f)
-		close(f.done)
-		if ahead {
-			s.log(ctx, "refresh", p.workload, start, problem.Of(err), slog.String("request", f.request))
-		}
-	})
-	return f
-}
-
-func stopping() error { return problem.New(problem.AuthUnavailable, "the agent is stopping") }
-
-// settle keeps the outcome of a call, unless its pod was forgotten meanwhile.
-func (s *Server) settle(p *pod, f *flight) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.flight = nil
-	if s.pods[p.workload] != p {
-		return
-	}
-	now := s.now()
-	if f.err == nil {
-		p.answer.Store(f.answer)
-		p.failed, p.retryAt = 0, time.Time{}
-		s.wake(p, f.answer.refreshAt.Sub(now))
-		return
-	}
-	a := p.answer.Load()
-	if a == nil || final(problem.Of(f.err).Code) {
-		p.answer.Store(nil)
-		s.wake(p, idle)
-		return
-	}
-	// Served through an outage until expiry, with ever rarer attempts.
-	pause := min(firstRetry<<min(p.failed, 10), lastRetry)
-	pause += rand.N(pause / 2)
-	p.failed++
-	p.retryAt = now.Add(pause)
-	s.wake(p, min(pause, a.until.Sub(now)))
-}
-
-// wake looks at p again after d. mu is held.
-func (s *Server) wake(p *pod, d time.Duration) {
-	if s.closed {
-		return
-	}
-	if p.timer == nil {
-		p.timer = time.AfterFunc(d, func() { s.look(p) })
-		return
-	}
-	p.timer.Reset(d)
-}
-
-// look refreshes p's credentials if it is time and somebody asked for the
-// present ones, and removes p when it has none.
-func (s *Server) look(p *pod) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.pods[p.workload] != p || p.flight != nil {
-		return
-	}
-	now, a := s.now(), p.answer.Load()
-	switch {
-	case a == nil || !now.Before(a.until):
-		s.remove(p)
-	case now.Before(a.refreshAt):
-		s.wake(p, a.refreshAt.Sub(now))
-	case now.Before(p.retryAt):
-		s.wake(p, p.retryAt.Sub(now))
-	case a.asked.Load() && now.Before(p.expires):
-		s.call(p, p.raw)
-	default:
-		// Nobody needs them, or the token to ask with is too old: the next
-		// request brings its own, or they end.
-		s.wake(p, a.until.Sub(now))
-	}
-}
-
-// makeRoom keeps the cache within its bound: the first pod without credentials
-// goes, among some that the map happens to give, or else any. mu is held.
-func (s *Server) makeRoom() {
-	if len(s.pods) < maxPods {
-		return
-	}
+// victim is the pod that is missed least, among some that the map happens to give.
+// mu is held.
+func (s *Server) victim() *pod {
 	var victim *pod
-	looked := 0
-	for _, victim = range s.pods {
-		if looked++; looked == 32 || victim.answer.Load() == nil {
+	least, looked := 0, 0
+	for _, p := range s.pods {
+		worth := 0
+		if p.listed {
+			worth++
+		}
+		if p.answer.Load() != nil {
+			worth += 2
+		}
+		if victim == nil || worth < least {
+			victim, least = p, worth
+		}
+		if looked++; least == 0 || looked == 32 {
 			break
 		}
 	}
-	s.remove(victim)
+	return victim
 }
 
 // remove forgets p and its tokens. A call in flight ends for those who wait for
 // it, and is not kept. mu is held.
 func (s *Server) remove(p *pod) {
-	delete(s.pods, p.workload)
-	for _, hash := range p.hashes {
-		delete(s.tokens, hash)
-	}
-	if p.timer != nil {
-		p.timer.Stop()
-	}
+	s.shed(p)
+	s.drop(p)
+	s.unqueue(p)
+	delete(s.pods, p.uid)
 }
 
-// Forget drops all that is kept of the workloads that match says true for, and
-// the outcome of calls in flight for them: the next request asks anew. match
-// must not call the Server.
-func (s *Server) Forget(match func(podid.Workload) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for w, p := range s.pods {
-		if match(w) {
-			s.remove(p)
-		}
+// shed forgets p's tokens. mu is held.
+func (s *Server) shed(p *pod) {
+	for _, h := range p.hashes {
+		delete(s.tokens, h)
 	}
+	p.hashes, p.raw, p.expires = nil, "", time.Time{}
 }
 
-// Close ends calls in flight and refreshes nothing more. Requests that come
+// drop forgets what p was answered: the next request asks anew. mu is held.
+func (s *Server) drop(p *pod) {
+	p.answer.Store(nil)
+	p.refused, p.failed, p.failure, p.retryAt = nil, 0, time.Time{}, time.Time{}
+}
+
+// Close ends calls in flight and renews nothing more. Requests that come
 // later and find nothing in the cache are refused (auth-unavailable).
 func (s *Server) Close() error {
 	s.mu.Lock()
@@ -310,27 +247,17 @@ func (s *Server) Close() error {
 	if s.cancel != nil {
 		s.cancel()
 	}
-	for _, p := range s.pods {
-		if p.timer != nil {
-			p.timer.Stop()
-		}
+	if s.alarm != nil {
+		s.alarm.Stop()
 	}
+	for _, f := range s.misses {
+		f.err = stopping()
+		close(f.done)
+	}
+	s.misses = nil
 	s.mu.Unlock()
-	s.calls.Wait()
+	s.done.Wait()
 	return nil
 }
 
-// final says that the answer is about this workload and no: what it has is
-// dropped. Other refusals are about the agent or the one token that was sent,
-// and take nothing from a pod that has its credentials.
-func final(c problem.Code) bool {
-	switch c {
-	case problem.TokenKeyUnknown, problem.TokenForged, problem.TokenIssuer,
-		problem.PodGone, problem.PodFinished, problem.ServiceAccountGone, problem.NodeMismatch,
-		problem.AssociationMissing, problem.RoleMissing,
-		problem.TrustInvalid, problem.TrustDenied, problem.TrustPrincipal, problem.TrustTagSession, problem.TrustCondition,
-		problem.TargetRoleDenied:
-		return true
-	}
-	return false
-}
+func stopping() error { return problem.New(problem.AuthUnavailable, "the agent is stopping") }

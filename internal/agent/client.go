@@ -12,14 +12,15 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
-
-	"github.com/google/uuid"
 )
 
 // maxReply bounds what is read of an answer of podid-auth, in bytes.
@@ -27,52 +28,116 @@ const maxReply = 64 << 10
 
 // AuthClient is the Exchange over HTTP, as podid-auth and EKS Auth speak it.
 type AuthClient struct {
-	// Endpoint is the base URL of podid-auth, https unless it is on loopback;
-	// Cluster the cluster's name.
+	// Endpoint is the base URL of podid-auth, https unless it is on loopback.
 	Endpoint string
-	Cluster  string
+	// Cluster is the cluster's name; empty, the one that the stream tells.
+	Cluster string
 	// Token returns the agent's own token (audience auth.podid.dev).
 	Token func() (string, error)
-	// HTTP sends the requests; http.DefaultClient if nil. Redirects are not followed.
+	// HTTP sends the requests (see [Replicas]); http.DefaultClient if nil. Redirects are
+	// not followed. It must not bound how long an answer takes: the stream has no end.
 	HTTP *http.Client
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+
+	told atomic.Pointer[string] // the cluster's name, by the stream
 }
+
+// headerAssociation is UID/RESOURCEVERSION: what the node has heard of, and what the
+// answer is for.
+const headerAssociation = "X-Podid-Association"
 
 // Exchange implements Exchange. Problems of podid-auth come back as problems
 // with the same code, what, why and fix; whatever is no usable answer is
 // auth-unavailable. When ctx ends first, its error is returned as it is.
-func (c *AuthClient) Exchange(ctx context.Context, raw string) (podid.Credentials, error) {
-	request, err := c.request(ctx, raw)
-	if err != nil {
-		return podid.Credentials{}, err
-	}
-	client := *cmp.Or(c.HTTP, http.DefaultClient)
-	// A redirect would take the pod's token to wherever it points.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(request)
-	if err != nil {
-		if ctx.Err() != nil {
-			return podid.Credentials{}, fmt.Errorf("ask podid-auth: %w", ctx.Err())
+func (c *AuthClient) Exchange(ctx context.Context, ask Ask) (Reply, error) {
+	cluster := c.Cluster
+	if cluster == "" {
+		told := c.told.Load()
+		if told == nil {
+			return Reply{}, problem.New(problem.AuthUnavailable, "podid-auth has not told the cluster's name yet").
+				Because("the agent has just started, or cannot reach it")
 		}
-		return podid.Credentials{}, problem.New(problem.AuthUnavailable, "podid-auth could not be reached").From(err)
+		cluster = *told
+	}
+	body, err := json.Marshal(map[string]string{"token": ask.Token})
+	if err != nil {
+		return Reply{}, fmt.Errorf("encode request: %w", err)
+	}
+	request, err := c.request(ctx, http.MethodPost, "/clusters/"+url.PathEscape(cluster)+"/assume-role-for-pod-identity", body)
+	if err != nil {
+		return Reply{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Request-Id", ask.ID)
+	if heard := ask.Association.String(); heard != "" {
+		request.Header.Set(headerAssociation, heard)
+	}
+	response, err := c.send(request)
+	if err != nil {
+		return Reply{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return podid.Credentials{}, fmt.Errorf("read podid-auth's answer: %w", ctx.Err())
-	case err != nil:
-		return podid.Credentials{}, unusable("it broke off").From(err)
-	case len(body) > maxReply:
-		return podid.Credentials{}, unusable("it is longer than %d bytes", maxReply)
-	case response.StatusCode != http.StatusOK:
-		return podid.Credentials{}, restore(response.StatusCode, response.Header.Get("X-Amzn-Errortype"), body)
+	body, err = read(ctx, response)
+	if err != nil {
+		return Reply{}, err
 	}
-	return decode(body, c.now())
+	association, err := stream.ParseVersion(response.Header.Get(headerAssociation))
+	if err != nil {
+		return Reply{}, unusable("it is for no version of an association")
+	}
+	reply := Reply{Association: association}
+	if response.StatusCode != http.StatusOK {
+		return reply, restore(response, body)
+	}
+	reply.Credentials, err = decode(body, c.now())
+	return reply, err
 }
 
-func (c *AuthClient) request(ctx context.Context, raw string) (*http.Request, error) {
+// Listen follows the stream of podid-auth: hear is called with each message, a snapshot
+// first. It returns when the stream ends, and why.
+func (c *AuthClient) Listen(ctx context.Context, hear func(stream.Message) error) error {
+	request, err := c.request(ctx, http.MethodGet, stream.Path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := c.send(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, err := read(ctx, response)
+		if err != nil {
+			return err
+		}
+		return restore(response, body)
+	}
+	lines := stream.NewReader(response.Body)
+	for first := true; ; first = false {
+		m, err := lines.Next()
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return problem.New(problem.AuthUnavailable, "the stream of podid-auth broke off").From(err)
+		case first != (m.Snapshot != nil):
+			return unusable("its stream does not begin with the one snapshot")
+		case first && !clusterName.MatchString(m.Snapshot.Cluster):
+			return unusable("its stream names no cluster")
+		case first:
+			c.told.Store(&m.Snapshot.Cluster)
+		}
+		if err := hear(m); err != nil {
+			return err
+		}
+	}
+}
+
+var clusterName = regexp.MustCompile(`^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$`)
+
+// request makes a request that proves which agent sends it.
+func (c *AuthClient) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	base, err := url.Parse(c.Endpoint)
 	if err != nil || base.Host == "" || base.Scheme != "https" && (base.Scheme != "http" || !loopback(base.Hostname())) {
 		return nil, problem.New(problem.AuthUnavailable, "the agent has no usable address of podid-auth").
@@ -85,33 +150,39 @@ func (c *AuthClient) request(ctx context.Context, raw string) (*http.Request, er
 			Because("the agent proves its node with a projected token").
 			Fixed("check the agent's token volume (audience %s)", podid.AudienceAuth).From(err)
 	}
-	body, err := json.Marshal(map[string]string{"token": raw})
-	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
-		base.JoinPath("clusters", url.PathEscape(c.Cluster), "assume-role-for-pod-identity").String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, base.JoinPath(path).String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(own))
-	request.Header.Set("X-Request-Id", requestID(ctx))
 	return request, nil
 }
 
-type requestIDKey struct{}
-
-// withRequestID names the call that is made with ctx, for the logs of both sides.
-func withRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+func (c *AuthClient) send(request *http.Request) (*http.Response, error) {
+	client := *cmp.Or(c.HTTP, http.DefaultClient)
+	// A redirect would take the pod's token to wherever it points.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	response, err := client.Do(request)
+	if err == nil {
+		return response, nil
+	}
+	if ctx := request.Context(); ctx.Err() != nil {
+		return nil, fmt.Errorf("ask podid-auth: %w", context.Cause(ctx))
+	}
+	return nil, problem.New(problem.AuthUnavailable, "podid-auth could not be reached").From(err)
 }
 
-func requestID(ctx context.Context) string {
-	if id, ok := ctx.Value(requestIDKey{}).(string); ok {
-		return id
+func read(ctx context.Context, response *http.Response) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("read podid-auth's answer: %w", context.Cause(ctx))
+	case err != nil:
+		return nil, unusable("it broke off").From(err)
+	case len(body) > maxReply:
+		return nil, unusable("it is longer than %d bytes", maxReply)
 	}
-	return uuid.NewString()
+	return body, nil
 }
 
 func loopback(host string) bool {
@@ -193,8 +264,16 @@ var exceptions = map[string]problem.Code{
 	"ServiceUnavailableException": problem.AuthUnavailable,
 }
 
-// restore makes the problem that an error answer tells of.
-func restore(status int, exception string, body []byte) *problem.Problem {
+// restore makes the problem that an error answer tells of, with the pause that it asks for.
+func restore(response *http.Response, body []byte) error {
+	p := toldBy(response.StatusCode, response.Header.Get("X-Amzn-Errortype"), body)
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 && seconds < 3600 {
+		return refusal{after: time.Duration(seconds) * time.Second, error: p}
+	}
+	return p
+}
+
+func toldBy(status int, exception string, body []byte) *problem.Problem {
 	var told struct {
 		Code    problem.Code `json:"code"`
 		What    string       `json:"what"`

@@ -52,7 +52,7 @@ func TestTheRequestIsThatOfEKSAuth(t *testing.T) {
 		return nil, errors.New("enough")
 	})
 	c.Endpoint += "/base/"
-	_, _ = c.Exchange(t.Context(), "a.b.c")
+	_, _ = c.Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 	if got.Method != http.MethodPost || got.URL.String() != "https://podid-auth.test/base/clusters/lab/assume-role-for-pod-identity" {
 		t.Errorf("%s %s", got.Method, got.URL)
 	}
@@ -82,10 +82,11 @@ func TestTheLogNamesTheCallAsPodidAuthsLogDoes(t *testing.T) {
 }
 
 func TestAReplyBecomesCredentials(t *testing.T) {
-	got, err := answering(200, "", goodReply).Exchange(t.Context(), "a.b.c")
+	reply, err := answering(200, "", goodReply).Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := reply.Credentials
 	if got.AccessKeyID != "ASIAEXAMPLEEXAMPLE22" || got.SecretAccessKey != "S" || got.SessionToken != "T" || got.Account != "111122223333" ||
 		!got.Expires.Equal(time.Unix(4102444800, 5e8)) {
 		t.Errorf("got %+v, expires %s", got, got.Expires)
@@ -127,7 +128,7 @@ func TestUnusableRepliesAreToldFromRefusals(t *testing.T) {
 		"a code of the wrong type":       {400, "AccessDeniedException", `{"code":7,"what":"x"}`},
 		"a code without what":            {400, "", `{"code":"trust-denied"}`},
 	} {
-		_, err := answering(c.status, c.exception, c.body).Exchange(t.Context(), "a.b.c")
+		_, err := answering(c.status, c.exception, c.body).Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 		if !problem.Is(err, problem.AuthUnavailable) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -142,7 +143,7 @@ func TestAProblemOfPodidAuthComesBackAsItWas(t *testing.T) {
 	body, _ := json.Marshal(map[string]string{
 		"message": want.Message(), "code": string(want.Code), "what": want.What, "why": want.Why, "fix": want.Fix,
 	})
-	_, err := answering(400, "AccessDeniedException", string(body)).Exchange(t.Context(), "a.b.c")
+	_, err := answering(400, "AccessDeniedException", string(body)).Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 	got := problem.Of(err)
 	if got.Code != want.Code || got.What != want.What || got.Why != want.Why || got.Fix != want.Fix {
 		t.Errorf("got %+v", got)
@@ -151,7 +152,7 @@ func TestAProblemOfPodidAuthComesBackAsItWas(t *testing.T) {
 
 func TestTextsOfAProblemAreBoundedAndPrintable(t *testing.T) {
 	body, _ := json.Marshal(map[string]string{"code": "trust-denied", "what": "a\x1b[31m\n" + strings.Repeat("x", 9000)})
-	_, err := answering(400, "", string(body)).Exchange(t.Context(), "a.b.c")
+	_, err := answering(400, "", string(body)).Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 	if m := problem.Of(err).Message(); strings.ContainsAny(m, "\x1b\n") || len(m) > 3000 || !problem.Is(err, problem.TrustDenied) {
 		t.Errorf("got %q", m)
 	}
@@ -168,7 +169,7 @@ func TestErrorsOfAWSAreUnderstood(t *testing.T) {
 		"InternalServerException":                        problem.AuthUnavailable,
 		"InvalidRequestException":                        problem.RequestInvalid,
 	} {
-		_, err := answering(400, exception, `{"message":"AWS says so"}`).Exchange(t.Context(), "a.b.c")
+		_, err := answering(400, exception, `{"message":"AWS says so"}`).Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"})
 		if !problem.Is(err, code) || !strings.Contains(problem.Of(err).Message(), "AWS says so") {
 			t.Errorf("%s: got %v", exception, err)
 		}
@@ -183,7 +184,7 @@ func TestTokensGoNowhereElse(t *testing.T) {
 	auth := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer auth.Close()
 	c := &agent.AuthClient{Endpoint: auth.URL, Cluster: "lab", Token: func() (string, error) { return "t", nil }, HTTP: auth.Client()}
-	if _, err := c.Exchange(t.Context(), "a.b.c"); !problem.Is(err, problem.AuthUnavailable) {
+	if _, err := c.Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"}); !problem.Is(err, problem.AuthUnavailable) {
 		t.Errorf("got %v", err)
 	}
 	for _, endpoint := range []string{"http://podid-auth.test", "http://10.0.0.1", "http://localhost.evil.example", "ftp://localhost", "podid-auth", "", "%"} {
@@ -192,7 +193,7 @@ func TestTokensGoNowhereElse(t *testing.T) {
 			return nil, errors.New("no")
 		})
 		c.Endpoint = endpoint
-		if _, err := c.Exchange(t.Context(), "a.b.c"); !problem.Is(err, problem.AuthUnavailable) {
+		if _, err := c.Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"}); !problem.Is(err, problem.AuthUnavailable) {
 			t.Errorf("%s: got %v", endpoint, err)
 		}
 	}
@@ -203,7 +204,7 @@ func TestAnUnreachablePodidAuthIsNoRefusal(t *testing.T) {
 	own := client(nil)
 	own.Token = func() (string, error) { return "", errors.New("no such file") }
 	for _, c := range []*agent.AuthClient{refused, own} {
-		if _, err := c.Exchange(t.Context(), "a.b.c"); !problem.Is(err, problem.AuthUnavailable) {
+		if _, err := c.Exchange(t.Context(), agent.Ask{Token: "a.b.c", ID: "0f8fad5b-d9cb-469f-a165-70867728950e"}); !problem.Is(err, problem.AuthUnavailable) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -217,7 +218,7 @@ func TestASlowPodidAuthIsNamed(t *testing.T) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
-		if got := n.ask(t, mint(t, workload(1))); got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "did not answer within 900ms") {
+		if got := n.ask(t, mint(t, workload(1))); got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "did not answer within 850ms") {
 			t.Errorf("got %+v", got)
 		}
 		n.Close()
@@ -233,7 +234,7 @@ func FuzzAuthReply(f *testing.F) {
 	f.Add(503, "", `{"code":"internal","what":"\u001b"}`)
 	f.Add(302, "", "")
 	f.Fuzz(func(t *testing.T, status int, exception, body string) {
-		c, err := answering(status, exception, body).Exchange(context.Background(), "a.b.c")
+		reply, err := answering(status, exception, body).Exchange(context.Background(), agent.Ask{Token: "a.b.c"})
 		if err != nil {
 			p, ok := errors.AsType[*problem.Problem](err)
 			if !ok || !problem.Known(p.Code) || len(p.Message()) > 8000 || strings.ContainsAny(p.Message(), "\x1b\n\r\x00") {
@@ -241,8 +242,8 @@ func FuzzAuthReply(f *testing.F) {
 			}
 			return
 		}
-		if status != 200 || c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || len(c.Account) != 12 || !c.Expires.After(time.Now()) {
-			t.Errorf("%d %q became %+v", status, body, c)
+		if c := reply.Credentials; status != 200 || c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || len(c.Account) != 12 || !c.Expires.After(time.Now()) {
+			t.Errorf("%d %q became %+v", status, body, reply)
 		}
 	})
 }

@@ -98,6 +98,7 @@ func newLane(t *testing.T) *lane {
 			Token: func() (string, error) { return issuer().Mint(own, podid.AudienceAuth, time.Now(), time.Hour) },
 		},
 		Timeout: 10 * time.Second, // this test is not about time
+		Limits:  agent.Limits{Refusal: -1},
 		Log:     slog.New(slog.NewJSONHandler(&l.log, nil)),
 	}
 	t.Cleanup(func() { l.agent.Close() })

@@ -15,6 +15,7 @@ import (
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/internal/token"
 
 	"go.uber.org/goleak"
@@ -61,10 +62,10 @@ type node struct {
 // answers makes f podid-auth.
 func (n *node) answers(f exchangeFunc) { n.upstream.Store(f) }
 
-type exchangeFunc func(ctx context.Context, raw string) (podid.Credentials, error)
+type exchangeFunc func(ctx context.Context, ask agent.Ask) (agent.Reply, error)
 
-func (f exchangeFunc) Exchange(ctx context.Context, raw string) (podid.Credentials, error) {
-	return f(ctx, raw)
+func (f exchangeFunc) Exchange(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
+	return f(ctx, ask)
 }
 
 type tokensFunc func(ctx context.Context, raw string) (token.Token, error)
@@ -81,9 +82,9 @@ func newNode(t testing.TB) *node {
 			n.verified.Add(1)
 			return verifier.Verify(ctx, raw)
 		}),
-		Exchange: exchangeFunc(func(ctx context.Context, raw string) (podid.Credentials, error) {
+		Exchange: exchangeFunc(func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
 			n.calls.Add(1)
-			return n.upstream.Load().(exchangeFunc)(ctx, raw)
+			return n.upstream.Load().(exchangeFunc)(ctx, ask)
 		}),
 		Log: slog.New(slog.NewJSONHandler(&n.log, nil)),
 	}
@@ -92,8 +93,13 @@ func newNode(t testing.TB) *node {
 }
 
 // works gives the credentials of the call it is.
-func (n *node) works(context.Context, string) (podid.Credentials, error) {
-	return credentials(int(n.calls.Load())), nil
+func (n *node) works(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+	return given(ask, int(n.calls.Load())), nil
+}
+
+// given is an answer for the version that the agent has heard of.
+func given(ask agent.Ask, n int) agent.Reply {
+	return agent.Reply{Credentials: credentials(n), Association: ask.Association}
 }
 
 func credentials(n int) podid.Credentials {
@@ -101,6 +107,36 @@ func credentials(n int) podid.Credentials {
 		AccessKeyID: fmt.Sprintf("ASIAEXAMPLE%09d", n), SecretAccessKey: "secret/of+the=session", SessionToken: "token-of-the-session",
 		Expires: time.Now().Add(time.Hour), Account: "111122223333",
 	}
+}
+
+// hears tells the agent what podid-auth's stream says.
+func (n *node) hears(t testing.TB, messages ...stream.Message) {
+	t.Helper()
+	for _, m := range messages {
+		if err := n.Hear(m); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// changed says that the association of the n-th workload's pod is another.
+func changed(n int, uid string, revision uint64) stream.Message {
+	return stream.Message{Pod: workload(n).PodUID, Association: &stream.Version{UID: uid, Revision: revision}}
+}
+
+func ended(n int) stream.Message { return stream.Message{PodEnded: workload(n).PodUID} }
+
+// listed is a snapshot of pods with the versions of their associations.
+func listed(pods map[int]stream.Version) stream.Message {
+	keys, err := json.Marshal(issuer().KeySet())
+	if err != nil {
+		panic(err)
+	}
+	s := &stream.Snapshot{Cluster: "lab", Issuer: issuerURL, Keys: keys, Pods: map[string]stream.Pod{}}
+	for n, version := range pods {
+		s.Pods[workload(n).PodUID] = stream.Pod{Association: version}
+	}
+	return stream.Message{Snapshot: s}
 }
 
 // reply is what the SDK sees.
@@ -119,7 +155,7 @@ type reply struct {
 
 func (n *node) ask(t testing.TB, raw string, changes ...func(*http.Request)) reply {
 	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, agent.Path, nil)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://169.254.170.23"+agent.Path, nil)
 	r.Header.Set("Authorization", raw)
 	for _, change := range changes {
 		change(r)

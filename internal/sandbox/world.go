@@ -24,6 +24,7 @@ import (
 	"github.com/openpodidentity/podid/internal/journal"
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/internal/sigv4"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/localaws"
 )
@@ -282,25 +283,36 @@ func (w *World) startAgent(ca *authority, certificate *tls.Config, issuer *token
 			Token:    func() (string, error) { return w.Pods.Token(pod.UID, podid.AudienceAuth, time.Hour) },
 			HTTP:     &http.Client{Transport: transport},
 		},
-		Log: w.config.Log,
+		// Whoever mends a role on a laptop asks again in the same second.
+		Limits: agent.Limits{Refusal: -1},
+		Log:    w.config.Log,
 	}
 	w.Agent, err = w.serve(w.config.ListenAgent, nil, w.agent)
 	w.Agent += agent.Path
 	return err
 }
 
-// associationChanged makes the agent forget what it holds, as the stream of
-// podid-auth does in a cluster: a change takes effect at once.
+// associationChanged tells the agent what the stream of podid-auth tells it in a
+// cluster: a change takes effect at once.
 func (w *World) associationChanged(namespace, serviceAccount string) {
-	w.agent.Forget(func(known podid.Workload) bool {
-		return known.Namespace == namespace && known.ServiceAccount == serviceAccount
-	})
+	is := w.Associations.Heard(namespace, serviceAccount)
+	for _, pod := range w.Pods.List() {
+		if pod.Namespace == namespace && pod.ServiceAccount == serviceAccount {
+			w.tell(stream.Message{Pod: pod.UID, Association: &is})
+		}
+	}
 }
 
-// podEnded makes the agent forget a pod, as the stream does in a cluster.
+// podEnded tells the agent of a pod, as the stream does in a cluster.
 func (w *World) podEnded(pod Pod) {
 	if w.agent != nil {
-		w.agent.Forget(func(known podid.Workload) bool { return known.PodUID == pod.UID })
+		w.tell(stream.Message{PodEnded: pod.UID})
+	}
+}
+
+func (w *World) tell(m stream.Message) {
+	if err := w.agent.Hear(m); err != nil {
+		panic("sandbox: " + err.Error()) // only keys can be faulty
 	}
 }
 

@@ -305,7 +305,7 @@ func TestEllipticCurveClustersAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.verifier.Keys = token.Static(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ec", Algorithm: "ES256"}}})
+	f.verifier.Keys = token.NewKeySet(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ec", Algorithm: "ES256"}}}).Find
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "ec"}}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestEllipticCurveClustersAreServed(t *testing.T) {
 func TestSymmetricKeysInAKeySetVerifyNothing(t *testing.T) {
 	f := newFixture(t)
 	symmetric := jose.JSONWebKey{Key: []byte("0123456789abcdef0123456789abcdef"), KeyID: f.kid}
-	if _, ok, _ := token.Static(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{symmetric}})(t.Context(), f.kid); ok {
+	if _, ok, _ := token.NewKeySet(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{symmetric}}).Find(t.Context(), f.kid); ok {
 		t.Error("Static kept a symmetric key")
 	}
 	f.verifier.Keys = func(context.Context, string) (jose.JSONWebKey, bool, error) { return symmetric, true, nil }
@@ -368,7 +368,7 @@ func TestAnIssuerSurvivesItsPEM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.verifier.Keys = token.Static(f.issuer.KeySet())
+	f.verifier.Keys = token.NewKeySet(f.issuer.KeySet()).Find
 	if _, err := f.verifier.Verify(t.Context(), raw); err != nil {
 		t.Error(err)
 	}
@@ -494,7 +494,7 @@ func FuzzClaims(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	fix.verifier.Keys = token.Static(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ec"}}})
+	fix.verifier.Keys = token.NewKeySet(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ec"}}}).Find
 	es256 := func(input []byte) []byte {
 		sum := sha256.Sum256(input)
 		r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])

@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// A failure is told again, without a call, for as long as this: at first
+	// half a second if it may pass by itself, more with each one in a row.
+	firstRetry, lastRetry = 500 * time.Millisecond, 16 * time.Second
+	// refusedFor is how long a refusal is. News of the pod end it.
+	refusedFor = 3 * time.Second
+	// probeEvery is how often one pod asks for all while podid-auth is away, at the most.
+	probeEvery = 600 * time.Millisecond
+	// longestPause bounds what podid-auth can ask for with Retry-After.
+	longestPause = time.Minute
+	// maxTries of one flight: an answer that was out of date when it came is
+	// asked for again.
+	maxTries = 3
+)
+
+// calls are the calls to podid-auth: those that somebody waits for in the order in which
+// they were asked for, one of each pod, then those ahead of expiry.
+type calls struct {
+	misses   []*flight
+	ready    queue // pods whose renewal is due
+	sleeping queue // pods to look at later
+	running  int
+
+	// slots is how many may run while podid-auth says that it is too much; 0: all.
+	slots  int
+	paused time.Time // nothing starts before
+	// away counts the calls in a row that found podid-auth unable to answer anybody, since
+	// when, and what the last one said. Meanwhile one call at a time probes.
+	away      int
+	awaySince time.Time
+	awayFor   error
+	pausedFor error
+	tooMuch   int // refusals in a row that said it is too much
+	nextProbe time.Time
+
+	alarm   *time.Timer
+	alarmAt time.Time
+}
+
+// flight is one call to podid-auth, for all who wait. answer or err is set when
+// done is closed.
+type flight struct {
+	id      string // by which podid-auth's log has the call
+	pod     *pod
+	raw     string    // the token to ask with
+	ahead   bool      // nobody waits: the pod has its credentials
+	started time.Time // zero while it waits
+	tries   int
+	done    chan struct{}
+	answer  *answer
+	err     error
+}
+
+// join returns p's answer if it is ready, or else the call in flight, starting
+// one if there is none and none has just failed.
+func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if a := p.answer.Load(); a != nil && s.fresh(a, now) {
+		a.asked.Store(true)
+		return a, nil, nil
+	}
+	p.asked = now
+	switch {
+	case p.ended:
+		return nil, nil, gone(p)
+	case p.flight != nil:
+		return nil, p.flight, nil
+	case s.closed:
+		return nil, nil, stopping()
+	case p.refused != nil && (now.Before(p.retryAt) || s.outage() && passing(p.refused)) && s.Limits.Refusal >= 0:
+		if p.queue == nil {
+			s.sleep(p, p.retryAt)
+		}
+		return nil, nil, refusal{after: p.retryAt.Sub(now), error: p.refused}
+	case len(s.misses) >= s.Limits.waiting():
+		return nil, nil, problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials already", len(s.misses))
+	}
+	f := s.want(p, raw)
+	s.work()
+	return nil, f, nil
+}
+
+func gone(p *pod) error {
+	return problem.New(problem.PodGone, "the pod %s/%s has ended", p.workload.Namespace, p.workload.Pod)
+}
+
+// want queues a call for p that somebody waits for, or will. mu is held.
+func (s *Server) want(p *pod, raw string) *flight {
+	f := newFlight(p, raw)
+	s.unqueue(p)
+	s.misses = append(s.misses, f)
+	return f
+}
+
+func newFlight(p *pod, raw string) *flight {
+	p.flight = &flight{id: uuid.NewString(), pod: p, raw: raw, ahead: p.answer.Load() != nil, done: make(chan struct{})}
+	return p.flight
+}
+
+// work looks at the pods whose time has come and starts what may start. mu is held.
+func (s *Server) work() {
+	if s.closed {
+		return
+	}
+	now := s.now()
+	for p := s.sleeping.first(); p != nil && !p.at.After(now); p = s.sleeping.first() {
+		s.unqueue(p)
+		s.look(p, now)
+	}
+	for !now.Before(s.paused) && s.running < s.limit() {
+		switch p := s.ready.first(); {
+		case len(s.misses) > 0:
+			f := s.misses[0]
+			s.misses[0] = nil
+			s.misses = s.misses[1:]
+			s.start(f)
+		case p != nil && (s.away == 0 || s.running == 0 && !now.Before(s.nextProbe)):
+			s.unqueue(p)
+			s.start(newFlight(p, p.raw))
+		default:
+			s.rearm(now)
+			return
+		}
+	}
+	s.rearm(now)
+}
+
+func (s *Server) limit() int {
+	if s.slots > 0 {
+		return min(s.slots, s.Limits.calls())
+	}
+	return s.Limits.calls()
+}
+
+// rearm sets the alarm for what waits for a time. What waits for a call to end needs none.
+// mu is held.
+func (s *Server) rearm(now time.Time) {
+	if p := s.sleeping.first(); p != nil {
+		s.arm(p.at)
+	}
+	switch {
+	case len(s.misses) == 0 && s.ready.Len() == 0:
+	case now.Before(s.paused):
+		s.arm(s.paused)
+	case s.away > 0 && now.Before(s.nextProbe):
+		s.arm(s.nextProbe)
+	}
+}
+
+// arm makes work run at a time, or earlier. mu is held.
+func (s *Server) arm(at time.Time) {
+	if s.closed || !s.alarmAt.IsZero() && !at.Before(s.alarmAt) {
+		return
+	}
+	s.alarmAt = at
+	d := at.Sub(s.now())
+	if s.alarm == nil {
+		s.alarm = time.AfterFunc(d, s.ring)
+		return
+	}
+	s.alarm.Reset(d)
+}
+
+func (s *Server) ring() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarmAt = time.Time{}
+	s.work()
+}
+
+// start makes the call. mu is held.
+func (s *Server) start(f *flight) {
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+	}
+	s.running++
+	f.started = s.now()
+	f.tries++
+	ctx, ask := s.ctx, Ask{Token: f.raw, Association: f.pod.heard, ID: f.id}
+	s.done.Go(func() {
+		reply, err := s.exchange(ctx, ask)
+		took := s.now().Sub(f.started)
+		s.Metrics.called(err, took)
+		if s.settle(f, reply, err) && f.ahead {
+			s.log(ctx, "refresh", f.pod.name(), took, problem.Of(f.err), slog.String("request", f.id))
+		}
+	})
+}
+
+// exchange is one call to podid-auth within its time.
+func (s *Server) exchange(ctx context.Context, ask Ask) (Reply, error) {
+	timeout := s.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	r, err := s.Exchange.Exchange(ctx, ask)
+	if err == nil && !r.Credentials.Expires.After(s.now()) {
+		return r, problem.New(problem.AuthUnavailable, "podid-auth sent credentials that have expired").
+			Fixed("synchronise the clocks (NTP) of the nodes and of the STS")
+	}
+	if _, told := errors.AsType[*problem.Problem](err); err == nil || told {
+		return r, err
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return r, problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", timeout).From(err)
+	case errors.Is(err, context.Canceled):
+		return r, stopping()
+	}
+	return r, err
+}

@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// news is what the stream of podid-auth has brought. Its zero value is ready.
+type news struct {
+	at   atomic.Int64 // when the last line came, in nanoseconds since 1970; 0: never
+	open atomic.Bool
+}
+
+// lastNews is when the stream last said anything, long ago if it never did.
+func (n *news) lastNews() time.Time { return time.Unix(0, n.at.Load()) }
+
+// Hear takes in a line of podid-auth's stream: from then on nothing is served that it
+// says is out of date. An error says that the stream cannot be relied on.
+func (s *Server) Hear(m stream.Message) error {
+	switch {
+	case m.Snapshot != nil:
+		if err := s.trustIn(m.Snapshot.Issuer, m.Snapshot.Keys); err != nil {
+			return err
+		}
+		s.hearAll(m.Snapshot.Pods)
+	case m.Keys != nil:
+		if err := s.trustIn("", m.Keys); err != nil {
+			return err
+		}
+	case m.Pod != "":
+		s.hearOf(m.Pod, m.Association)
+	case m.PodEnded != "":
+		s.hearEnd(m.PodEnded)
+	}
+	s.news.at.Store(s.now().UnixNano())
+	return nil
+}
+
+// hearAll takes in the pods of a snapshot. Of a pod that it does not list the stream
+// may have said the end while nobody listened: podid-auth is asked anew.
+func (s *Server) hearAll(pods map[string]stream.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.work()
+	for uid, p := range s.pods {
+		if _, ok := pods[uid]; ok || p.ended {
+			continue
+		}
+		s.drop(p)
+		p.listed = false
+		if p.flight == nil {
+			s.sleep(p, s.now().Add(idle))
+		}
+	}
+	for uid, told := range pods {
+		s.hear(uid, told.Association)
+	}
+}
+
+func (s *Server) hearOf(uid string, association *stream.Version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.work()
+	if association == nil {
+		association = &stream.Version{}
+	}
+	s.hear(uid, *association)
+}
+
+// hear takes in the version of a pod's association: what was issued under an older one,
+// or refused, is dropped, and asked for at once if somebody wanted it. mu is held.
+func (s *Server) hear(uid string, is stream.Version) {
+	p := s.pods[uid]
+	if p == nil {
+		p = s.place(uid)
+	}
+	p.listed = true
+	if p.ended || is == p.heard || is.Older(p.heard) {
+		return // a pod does not come back, nor does a version
+	}
+	p.heard = is
+	a := p.answer.Load()
+	if a != nil && a.association == is {
+		return
+	}
+	wanted := a != nil && a.asked.Load() || p.refused != nil && s.now().Sub(p.asked) < idle
+	s.drop(p)
+	switch {
+	case p.flight != nil:
+		// An answer that is out of date is asked for again.
+	case wanted && is.UID != "" && p.raw != "" && s.now().Before(p.expires) && len(s.misses) < s.Limits.waiting():
+		s.want(p, p.raw)
+	default:
+		s.sleep(p, s.now().Add(idle))
+	}
+}
+
+func (s *Server) hearEnd(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pods[uid]
+	if p == nil {
+		p = s.place(uid)
+	}
+	s.drop(p)
+	p.ended = true
+	s.sleep(p, s.now().Add(afterlife))
+}
+
+// Ready says why the agent cannot do all that it is for; nil if it can.
+func (s *Server) Ready() error {
+	s.mu.RLock()
+	away := s.awayFor
+	s.mu.RUnlock()
+	switch {
+	case s.Tokens == nil && s.trust.now.Load() == nil:
+		return problem.New(problem.AuthUnavailable, "podid-auth has not told the cluster's keys yet")
+	case s.Tokens == nil && !s.news.open.Load():
+		return problem.New(problem.AuthUnavailable, "there are no news of pods and associations since %s", s.lastNews().UTC().Format(time.RFC3339)).
+			Because("the stream of podid-auth is broken; what is here is served as long as --max-staleness allows")
+	}
+	return away
+}

@@ -1,0 +1,390 @@
+package agent_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/problem"
+)
+
+func version(uid string, revision uint64) stream.Version {
+	return stream.Version{UID: uid, Revision: revision}
+}
+
+// newListener is a node whose keys come by the stream.
+func newListener(t testing.TB) *node {
+	n := newNode(t)
+	n.Tokens = nil
+	return n
+}
+
+func TestWhatWasIssuedBeforeAChangeIsFetchedAnewAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw, idle := mint(t, workload(1)), mint(t, workload(2))
+		n.hears(t, changed(1, "a", 7), changed(2, "b", 7))
+		n.ask(t, raw)
+		n.ask(t, idle)
+		n.hears(t, changed(1, "a", 8))
+		synctest.Wait() // nobody asks
+		if n.calls.Load() != 3 {
+			t.Errorf("%d calls", n.calls.Load())
+		}
+		if got := n.ask(t, raw); got.AccessKeyID != key(3) || n.calls.Load() != 3 {
+			t.Errorf("got %s after %d calls", got.AccessKeyID, n.calls.Load())
+		}
+		if got := n.ask(t, idle); got.AccessKeyID != key(2) {
+			t.Errorf("the other pod lost its credentials: %s", got.AccessKeyID)
+		}
+	})
+}
+
+func TestADeletedAssociationTakesTheCredentialsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, changed(1, "a", 7))
+		n.ask(t, raw)
+		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+			if ask.Association != version("", 9) {
+				t.Errorf("asked for %s", ask.Association)
+			}
+			return agent.Reply{Association: ask.Association}, problem.New(problem.AssociationMissing, "there is none any more")
+		})
+		n.hears(t, changed(1, "", 9))
+		synctest.Wait()
+		if n.calls.Load() != 1 {
+			t.Error("podid-auth was asked though nobody did")
+		}
+		if got := n.ask(t, raw); got.Code != string(problem.AssociationMissing) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestAnAssociationThatComesEndsItsRefusal(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, changed(1, "", 0))
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{}, problem.New(problem.AssociationMissing, "there is none")
+		})
+		for range 3 {
+			if got := n.ask(t, raw); got.Code != string(problem.AssociationMissing) {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if n.calls.Load() != 1 {
+			t.Errorf("%d calls in one instant", n.calls.Load())
+		}
+		n.answers(n.works)
+		n.hears(t, changed(1, "a", 7))
+		synctest.Wait()
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) || n.calls.Load() != 2 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+	})
+}
+
+func TestALaggingReplicaBringsNothingBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, changed(1, "a", 7), changed(1, "a", 9))
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			if n.calls.Load() == 1 {
+				return agent.Reply{Credentials: credentials(1), Association: version("a", 7)}, nil
+			}
+			return agent.Reply{Credentials: credentials(2), Association: version("a", 9)}, nil
+		})
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("got %+v", got)
+		}
+		// Nor does the stream of one, after the agent connected anew, or a line that comes late.
+		n.hears(t, listed(map[int]stream.Version{1: version("a", 7)}), changed(1, "a", 8))
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) || n.calls.Load() != 2 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{Credentials: credentials(3), Association: version("a", 8)}, nil
+		})
+		pause(41 * time.Minute) // renewals are thrown away
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("got %+v", got)
+		}
+		pause(19 * time.Minute)
+		if got := n.ask(t, raw); got.Code != string(problem.ReplicaBehind) || got.Status != 503 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestAnAnswerIsAsGoodAsNews(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{Credentials: credentials(1), Association: version("a", 9)}, nil
+		})
+		n.ask(t, raw)
+		n.hears(t, listed(map[int]stream.Version{1: version("a", 7)}))
+		if got := n.ask(t, raw); got.AccessKeyID != key(1) || n.calls.Load() != 1 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+	})
+}
+
+func TestAPodThatHasEndedIsRefusedWithoutACall(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, changed(1, "a", 7))
+		n.ask(t, raw)
+		n.hears(t, ended(1), ended(2))
+		for _, raw := range []string{raw, mint(t, workload(1)), mint(t, workload(2))} {
+			if got := n.ask(t, raw); got.Code != string(problem.PodGone) || got.Status != 403 {
+				t.Errorf("got %+v", got)
+			}
+		}
+		// A snapshot of a replica that lags does not bring it back to life.
+		n.hears(t, listed(map[int]stream.Version{1: version("a", 7)}), changed(1, "a", 8))
+		if got := n.ask(t, raw); got.Code != string(problem.PodGone) || n.calls.Load() != 1 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+		pause(2 * time.Hour)
+		if pods, tokens := n.Remembered(); pods != 0 || tokens != 0 {
+			t.Errorf("%d pods and %d tokens are still remembered", pods, tokens)
+		}
+	})
+}
+
+func TestAPodThatEndsWhileItsCallIsUnderWayGetsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+			n.hears(t, ended(1))
+			return given(ask, 1), nil
+		})
+		if got := n.ask(t, mint(t, workload(1))); got.Code != string(problem.PodGone) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestPodidAuthIsAskedAboutPodsThatTheStreamDoesNotList(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, listed(nil))
+		if got := n.ask(t, raw); got.AccessKeyID != key(1) {
+			t.Errorf("a pod that is newer than the stream is refused: %+v", got)
+		}
+		n.hears(t, listed(nil))
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("a pod that may have ended in between is served: %+v", got)
+		}
+	})
+}
+
+func TestPodsThatTheStreamListsAreKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.hears(t, listed(map[int]stream.Version{1: version("a", 7)}))
+		n.ask(t, mint(t, workload(1)))
+		pause(24 * time.Hour)
+		if pods, tokens := n.Remembered(); pods != 1 || tokens != 0 {
+			t.Errorf("%d pods and %d tokens are remembered", pods, tokens)
+		}
+		n.hears(t, listed(nil))
+		pause(2 * time.Minute)
+		if pods, _ := n.Remembered(); pods != 0 {
+			t.Errorf("%d pods are remembered", pods)
+		}
+	})
+}
+
+func TestTokensAreVerifiedWithTheKeysOfTheStream(t *testing.T) {
+	issuer()
+	synctest.Test(t, func(t *testing.T) {
+		n := newListener(t)
+		raw := mint(t, workload(1))
+		if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) || got.Status != 503 {
+			t.Errorf("got %+v", got)
+		}
+		go func() {
+			time.Sleep(300 * time.Millisecond)
+			n.hears(t, listed(nil))
+		}()
+		if got := n.ask(t, raw); got.AccessKeyID != key(1) {
+			t.Errorf("a request that came before the stream was refused: %+v", got)
+		}
+		n.Close()
+	})
+}
+
+func TestAWithdrawnKeyEvictsWhatItVerified(t *testing.T) {
+	issuer()
+	other, err := token.NewIssuer(issuerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwks := func(issuers ...*token.Issuer) stream.Message {
+		set := issuer().KeySet()
+		set.Keys = nil
+		for _, i := range issuers {
+			set.Keys = append(set.Keys, i.KeySet().Keys...)
+		}
+		text, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.Message{Keys: text}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newListener(t)
+		n.hears(t, listed(nil), jwks(issuer(), other))
+		old := mint(t, workload(1))
+		recent, err := other.Mint(workload(2), "pods.eks.amazonaws.com", time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.ask(t, old)
+		n.ask(t, recent)
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{}, problem.New(problem.TokenKeyUnknown, "no such key")
+		})
+		n.hears(t, jwks(other))
+		if got := n.ask(t, old); got.Code != string(problem.TokenKeyUnknown) {
+			t.Errorf("got %+v", got)
+		}
+		if got := n.ask(t, recent); got.AccessKeyID != key(2) {
+			t.Errorf("got %+v", got)
+		}
+		n.Close()
+	})
+}
+
+func TestAnUnknownKeyIsAskedForOnce(t *testing.T) {
+	issuer()
+	other, err := token.NewIssuer(issuerURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newListener(t)
+		n.hears(t, listed(nil))
+		raw, err := other.Mint(workload(1), "pods.eks.amazonaws.com", time.Now(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{}, problem.New(problem.TokenKeyUnknown, "no such key")
+		})
+		for range 20 {
+			if got := n.ask(t, raw); got.Code != string(problem.TokenKeyUnknown) || got.Status != 400 {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if n.calls.Load() != 1 {
+			t.Errorf("podid-auth was asked %d times", n.calls.Load())
+		}
+		pause(time.Minute)
+		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+			if n.calls.Load() == 2 { // it looks, finds the key, and tells all agents
+				text, _ := json.Marshal(other.KeySet())
+				n.hears(t, stream.Message{Keys: text})
+			}
+			return given(ask, 1), nil
+		})
+		if got := n.ask(t, raw); got.Status != 200 {
+			t.Errorf("got %+v", got)
+		}
+		n.Close()
+	})
+}
+
+func TestTokensOfOtherNodesAreRefusedWithoutACall(t *testing.T) {
+	n := newNode(t)
+	n.Node = "node-1"
+	w := workload(1)
+	w.Node = "node-2"
+	if got := n.ask(t, mint(t, w)); got.Code != string(problem.NodeMismatch) || n.calls.Load() != 0 {
+		t.Errorf("got %+v after %d calls", got, n.calls.Load())
+	}
+	for _, node := range []string{"node-1", ""} { // Kubernetes may leave it out
+		w := workload(2)
+		w.Node = node
+		if got := n.ask(t, mint(t, w)); got.Status != 200 {
+			t.Errorf("got %+v", got)
+		}
+	}
+}
+
+func TestWithoutNewsNothingIsServedForLongerThanTheStalenessAllowed(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.MaxStaleness = 10 * time.Minute
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		n.answers(unavailable)
+		pause(9 * time.Minute)
+		n.hears(t, stream.Message{Ping: 1})
+		pause(9 * time.Minute)
+		if got := n.ask(t, raw); got.AccessKeyID != key(1) {
+			t.Errorf("got %+v", got)
+		}
+		pause(2 * time.Minute)
+		if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// streamFunc is podid-auth's stream.
+type streamFunc func(ctx context.Context, hear func(stream.Message) error) error
+
+func (f streamFunc) Listen(ctx context.Context, hear func(stream.Message) error) error {
+	return f(ctx, hear)
+}
+
+func TestABrokenStreamIsConnectedAnew(t *testing.T) {
+	issuer()
+	synctest.Test(t, func(t *testing.T) {
+		n := newListener(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		connections := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			n.Follow(ctx, streamFunc(func(ctx context.Context, hear func(stream.Message) error) error {
+				connections++
+				switch connections {
+				case 1:
+					return errors.New("refused")
+				case 2:
+					_ = hear(listed(nil))
+					return hear(stream.Message{Keys: json.RawMessage(`{"keys":[]}`)}) // what cannot be read ends it
+				}
+				_ = hear(listed(nil))
+				<-ctx.Done() // and it says nothing more
+				return context.Cause(ctx)
+			}))
+		}()
+		pause(100 * time.Millisecond)
+		if err := n.Ready(); !problem.Is(err, problem.AuthUnavailable) {
+			t.Errorf("ready without a stream: %v", err)
+		}
+		pause(5 * time.Second)
+		if err := n.Ready(); err != nil || connections != 3 {
+			t.Errorf("%v after %d connections", err, connections)
+		}
+		pause(26 * time.Second) // three pings did not come
+		if connections != 4 {
+			t.Errorf("%d connections", connections)
+		}
+		cancel()
+		<-done
+		if err := n.Ready(); err == nil {
+			t.Error("ready without a stream")
+		}
+		n.Close()
+	})
+}

@@ -1,0 +1,186 @@
+package agent
+
+import (
+	"cmp"
+	"container/heap"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/openpodidentity/podid/problem"
+)
+
+// settle keeps the outcome of a call and wakes who waits for it. It reports false when
+// the call is to be made again instead: the answer was out of date when it came.
+func (s *Server) settle(f *flight, reply Reply, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, p := s.now(), f.pod
+	s.running--
+	defer s.work()
+	s.note(err, f.started, now)
+
+	if err == nil || problem.Is(err, problem.AssociationMissing) {
+		switch {
+		case !reply.Association.Older(p.heard):
+			p.heard = reply.Association
+		case err == nil && f.tries < maxTries && !s.closed:
+			f.started = time.Time{}
+			s.misses = slices.Insert(s.misses, 0, f)
+			return false
+		case err == nil:
+			err = problem.New(problem.ReplicaBehind, "podid-auth answered for an association that has changed since")
+		}
+	}
+	if err == nil {
+		f.answer, err = newAnswer(reply, now, f.ahead)
+	}
+	f.err, p.flight = err, nil
+	defer close(f.done)
+	switch {
+	case s.pods[p.uid] != p:
+		// Forgotten meanwhile: the answer is for those who wait.
+	case p.ended:
+		f.answer, f.err = nil, gone(p)
+	case err == nil:
+		s.drop(p)
+		p.answer.Store(f.answer)
+		s.sleep(p, f.answer.refreshAt)
+	default:
+		s.fail(p, err, f.started, now)
+	}
+	return true
+}
+
+// fail notes that p's call failed. mu is held.
+func (s *Server) fail(p *pod, err error, started, now time.Time) {
+	p.refused, p.failure = err, now
+	p.failed++
+	pause := cmp.Or(s.Limits.Refusal, refusedFor)
+	switch {
+	case pause < 0:
+		pause = 0
+	case passing(err) && s.outage():
+		pause = max(firstRetry-now.Sub(started), 0) // the queue sees to it that one at a time asks
+	case passing(err):
+		pause = min(firstRetry<<min(p.failed-1, 10), lastRetry)
+	}
+	pause += rand.N(pause/2 + 1)
+	p.retryAt = now.Add(max(pause, pauseWanted(err)))
+	if final(problem.Of(err).Code) {
+		p.answer.Store(nil)
+	}
+	switch a := p.answer.Load(); {
+	case a != nil && a.until.Before(p.retryAt):
+		s.sleep(p, a.until)
+	case a != nil || passing(err):
+		s.sleep(p, p.retryAt)
+	default:
+		s.sleep(p, now.Add(idle))
+	}
+}
+
+// note takes from the outcome of a call what it says of podid-auth. mu is held.
+func (s *Server) note(err error, started, now time.Time) {
+	code := problem.Code("")
+	if err != nil {
+		code = problem.Of(err).Code
+	}
+	switch {
+	case code == problem.STSThrottled || code == problem.TooManyRequests:
+		// It is too much: all wait, and then one goes first.
+		pause := max(time.Second<<min(s.tooMuch, 3), pauseWanted(err))
+		s.tooMuch++
+		s.slots, s.away = 1, 0
+		s.paused, s.pausedFor = later(s.paused, now.Add(pause+rand.N(pause/4))), err
+	case away(code):
+		if s.away++; s.away == 1 {
+			s.awaySince = now
+		}
+		s.awayFor = err
+		s.nextProbe = later(started.Add(probeEvery+rand.N(probeEvery/2)), now.Add(50*time.Millisecond))
+	case code == problem.ReplicaBehind:
+		// It says nothing of the others.
+	default:
+		if s.away > 0 && now.Sub(s.awaySince) > firstRetry {
+			s.release(now)
+		}
+		s.away, s.awayFor, s.tooMuch, s.pausedFor = 0, nil, 0, nil
+		if s.slots *= 2; s.slots >= s.Limits.calls() {
+			s.slots = 0
+		}
+	}
+}
+
+// outage reports whether podid-auth answers nobody: then those who failed are not
+// asked for again one by one, but wait for the one that probes.
+func (s *Server) outage() bool { return s.away > 1 }
+
+// release lets all that failed while podid-auth was away ask again. mu is held.
+func (s *Server) release(now time.Time) {
+	for _, p := range s.pods {
+		if p.failed == 0 || p.flight != nil || p.refused == nil || !passing(p.refused) {
+			continue
+		}
+		p.failed, p.failure, p.retryAt = 0, time.Time{}, time.Time{}
+		if p.queue == &s.sleeping {
+			s.unqueue(p)
+			s.look(p, now)
+		}
+	}
+	heap.Init(&s.ready)
+}
+
+// slow is why a request did not get what it waited for.
+func (s *Server) slow(f *flight) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	switch {
+	case !f.started.IsZero():
+		return problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", patience)
+	case now.Before(s.paused) && s.pausedFor != nil:
+		return refusal{after: s.paused.Sub(now), error: s.pausedFor}
+	case s.awayFor != nil:
+		return s.awayFor
+	}
+	return problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials", len(s.misses)).
+		Because("they started at the same time, and podid-auth is asked for a few at a time").
+		Fixed("nothing: the call is made all the same, and the SDK finds its answer when it asks again")
+}
+
+// pauseWanted is what podid-auth asked for with Retry-After.
+func pauseWanted(err error) time.Duration {
+	told, _ := errors.AsType[refusal](err)
+	return min(told.after, longestPause)
+}
+
+// passing reports whether err may heal by itself or by somebody's hand elsewhere, so that asking again
+// with the same token makes sense.
+func passing(err error) bool { return problem.Lookup(problem.Of(err).Code).Kind != problem.Refused }
+
+// away reports whether code is about podid-auth or what it needs, not about the pod that
+// was asked for.
+func away(code problem.Code) bool {
+	switch code {
+	case problem.AuthUnavailable, problem.ClusterUnavailable, problem.STSUnavailable, problem.CallerUnproven:
+		return true
+	}
+	return false
+}
+
+// final says that the answer is about this workload and no: what it has is
+// dropped. Other refusals are about the agent or the one token that was sent,
+// and take nothing from a pod that has its credentials.
+func final(c problem.Code) bool {
+	switch c {
+	case problem.TokenKeyUnknown, problem.TokenForged, problem.TokenIssuer,
+		problem.PodGone, problem.PodFinished, problem.ServiceAccountGone, problem.NodeMismatch,
+		problem.AssociationMissing, problem.RoleMissing,
+		problem.TrustInvalid, problem.TrustDenied, problem.TrustPrincipal, problem.TrustTagSession, problem.TrustCondition,
+		problem.TargetRoleDenied:
+		return true
+	}
+	return false
+}
