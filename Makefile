@@ -55,6 +55,10 @@ verify: generate ## Check that generated files and go.mod are up to date, and fo
 	@git diff --exit-code
 	@new=$$(git ls-files --others --exclude-standard api deploy); test -z "$$new" || { echo "generated and not committed: $$new"; exit 1; }
 
+ARCHS ?= amd64,arm64
+images: ## The container images, from nothing, as OCI archives in dist/images (ARCHS, REGISTRY, TAG)
+	@cd deploy/images && $(GO) run . -version $(VERSION) -archs "$(ARCHS)" $(if $(REGISTRY),-registry $(REGISTRY)) $(if $(TAG),-tag $(TAG))
+
 bench: ## Benchmarks, each with a reference measured in the same run
 	@echo "podid-ns and reference-ns are nanoseconds for one operation, measured in turns in one run."
 	@echo "ratio is podid / reference: below 1 podid is faster. The reference is what the name says after 'Against'."
@@ -67,4 +71,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop oracle test-kube lint generate verify bench fuzz clean
+.PHONY: help build demo test interop oracle test-kube lint generate verify images bench fuzz clean
