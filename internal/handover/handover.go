@@ -1,0 +1,136 @@
+// Package handover lets the agent that starts on a node take over from the one
+// that runs there: what that one remembers, and the sockets it listens on. So a
+// rollout refuses no connection and asks podid-auth for nothing that is known.
+//
+// The two meet at an abstract Unix socket, which pods on the node's network share
+// and no file system has to hold. Each makes sure that the other runs as its own user:
+// that user has to be the agent's alone. Who may run pods on the node's network as any user can
+// read the node's loopback traffic too, and would learn nothing new here.
+package handover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+)
+
+const (
+	// maxState bounds what is taken over, in bytes: some thousand pods of a few kilobytes.
+	maxState = 64 << 20
+	// within bounds a whole handover. It is all in memory, and the one that starts
+	// should rather start with nothing than late.
+	within = 2 * time.Second
+	// nameEvery is how often an agent tries to get the name that its predecessor has.
+	nameEvery = 200 * time.Millisecond
+)
+
+// Estate is what an agent leaves to the next.
+type Estate struct {
+	State   []byte // secret
+	Sockets []net.Listener
+}
+
+// Giver hands over to each agent that asks. Fields are set before Run.
+type Giver struct {
+	Name string
+	// Estate is called for each successor; it keeps its sockets.
+	Estate func() (Estate, error)
+	// Given is called when a successor has all of it.
+	Given func()
+	Log   *slog.Logger
+}
+
+// Run waits until the name is free, which its predecessor may have for a while, and
+// then for successors, until ctx ends.
+func (g *Giver) Run(ctx context.Context) error {
+	var listener *net.UnixListener
+	for {
+		var err error
+		if listener, err = listen(g.Name); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(nameEvery):
+		}
+	}
+	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
+	for {
+		peer, err := listener.AcceptUnix()
+		if err != nil {
+			_ = listener.Close()
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("wait for a successor: %w", err)
+		}
+		if err := g.give(peer); err != nil {
+			g.Log.LogAttrs(ctx, slog.LevelWarn, "handover", slog.String("what", err.Error()))
+			continue
+		}
+		g.Log.LogAttrs(ctx, slog.LevelInfo, "handed over")
+		g.Given()
+	}
+}
+
+func (g *Giver) give(peer *net.UnixConn) error {
+	defer peer.Close()
+	if err := sameUser(peer); err != nil {
+		return err
+	}
+	if err := peer.SetDeadline(time.Now().Add(within)); err != nil {
+		return err
+	}
+	estate, err := g.Estate()
+	if err != nil {
+		return err
+	}
+	defer clear(estate.State)
+	if err := send(peer, estate); err != nil {
+		return err
+	}
+	// The successor says that it has taken it.
+	if _, err := io.ReadFull(peer, make([]byte, 1)); err != nil {
+		return fmt.Errorf("the successor did not take it: %w", err)
+	}
+	return nil
+}
+
+// Take asks the agent that runs on this node for its estate, and passes it to accept. If
+// there is none, or it cannot hand over, accept is not called and the error says why; if accept
+// fails, it is as if it had not been asked. State is cleared afterwards.
+func Take(ctx context.Context, name string, accept func(Estate) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	peer, err := dial(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer peer.Close()
+	if err := sameUser(peer); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := peer.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	estate, err := receive(peer)
+	defer clear(estate.State)
+	if err == nil {
+		err = accept(estate)
+	}
+	if err != nil {
+		for _, socket := range estate.Sockets {
+			err = errors.Join(err, socket.Close())
+		}
+		return err
+	}
+	_, err = peer.Write([]byte{1})
+	return err
+}

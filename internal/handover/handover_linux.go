@@ -1,0 +1,112 @@
+package handover
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSockets that are handed over.
+const maxSockets = 16
+
+func listen(name string) (*net.UnixListener, error) {
+	return net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: name})
+}
+
+func dial(ctx context.Context, name string) (*net.UnixConn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", name)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// sameUser says that the process at the other end runs as this one's user.
+func sameUser(peer *net.UnixConn) error {
+	raw, err := peer.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var credentials *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		credentials, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("find out who is at the other end: %w", err)
+	}
+	if int(credentials.Uid) != os.Geteuid() {
+		return fmt.Errorf("a process of user %d is at the other end, not of user %d", credentials.Uid, os.Geteuid())
+	}
+	return nil
+}
+
+// send writes the length of the state, with the sockets attached to it, and the state.
+func send(peer *net.UnixConn, estate Estate) error {
+	var fds []int
+	for _, socket := range estate.Sockets {
+		tcp, ok := socket.(*net.TCPListener)
+		if !ok {
+			return fmt.Errorf("a %T cannot be handed over", socket)
+		}
+		file, err := tcp.File() // a duplicate: ours stays as it is
+		if err != nil {
+			return fmt.Errorf("hand over %s: %w", tcp.Addr(), err)
+		}
+		defer file.Close()
+		fds = append(fds, int(file.Fd()))
+	}
+	length := binary.BigEndian.AppendUint32(nil, uint32(len(estate.State)))
+	if _, _, err := peer.WriteMsgUnix(length, unix.UnixRights(fds...), nil); err != nil {
+		return err
+	}
+	_, err := peer.Write(estate.State)
+	return err
+}
+
+func receive(peer *net.UnixConn) (estate Estate, err error) {
+	length, control := make([]byte, 4), make([]byte, unix.CmsgSpace(4*maxSockets))
+	n, rights, flags, _, err := peer.ReadMsgUnix(length, control)
+	if err != nil {
+		return estate, err
+	}
+	// What came has to be closed, whatever else is wrong.
+	var bad error
+	estate.Sockets, bad = sockets(control[:rights])
+	if bad != nil || n != len(length) || flags&unix.MSG_CTRUNC != 0 {
+		return estate, errors.Join(errors.New("that is no handover"), bad)
+	}
+	size := binary.BigEndian.Uint32(length)
+	if size > maxState {
+		return estate, fmt.Errorf("%d bytes are more than can be taken over", size)
+	}
+	estate.State = make([]byte, size)
+	_, err = io.ReadFull(peer, estate.State)
+	return estate, err
+}
+
+func sockets(control []byte) (listeners []net.Listener, err error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return nil, err
+	}
+	for _, message := range messages {
+		fds, parsed := unix.ParseUnixRights(&message)
+		err = errors.Join(err, parsed)
+		for _, fd := range fds {
+			file := os.NewFile(uintptr(fd), "handed over")
+			listener, opened := net.FileListener(file) // duplicates it
+			err = errors.Join(err, opened, file.Close())
+			if opened == nil {
+				listeners = append(listeners, listener)
+			}
+		}
+	}
+	return listeners, err
+}
