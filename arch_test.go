@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"localaws/internal"},
 	{"internal/association/annotation"},
 	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory", "internal/accesskey", "internal/address",
-		"internal/certificate", "internal/listen", "internal/token/kube"},
+		"internal/certificate", "internal/handover", "internal/listen", "internal/token/kube"},
 	{"api", "internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/settings", "internal/sigv4", "internal/stream",
 		"internal/token", "policy", "docs", "deploy"},
 	{"."},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,17 +51,17 @@ func sameUser(peer *net.UnixConn) error {
 // send writes the length of the state, with the sockets attached to it, and the state.
 func send(peer *net.UnixConn, estate Estate) error {
 	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd) // a duplicate: ours stays open
+		}
+	}()
 	for _, socket := range estate.Sockets {
-		tcp, ok := socket.(*net.TCPListener)
-		if !ok {
-			return fmt.Errorf("a %T cannot be handed over", socket)
-		}
-		file, err := tcp.File() // a duplicate: ours stays as it is
+		fd, err := duplicate(socket)
 		if err != nil {
-			return fmt.Errorf("hand over %s: %w", tcp.Addr(), err)
+			return fmt.Errorf("hand over %s: %w", socket.Addr(), err)
 		}
-		defer file.Close()
-		fds = append(fds, int(file.Fd()))
+		fds = append(fds, fd)
 	}
 	length := binary.BigEndian.AppendUint32(nil, uint32(len(estate.State)))
 	if _, _, err := peer.WriteMsgUnix(length, unix.UnixRights(fds...), nil); err != nil {
@@ -68,6 +69,22 @@ func send(peer *net.UnixConn, estate Estate) error {
 	}
 	_, err := peer.Write(estate.State)
 	return err
+}
+
+// duplicate leaves the socket's mode alone, unlike net.TCPListener.File and os.File.Fd:
+// both processes have the one socket, and accept without blocking.
+func duplicate(socket net.Listener) (int, error) {
+	conn, ok := socket.(syscall.Conn)
+	if !ok {
+		return 0, fmt.Errorf("a %T cannot be handed over", socket)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	copied, failed := 0, error(nil)
+	err = raw.Control(func(fd uintptr) { copied, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	return copied, errors.Join(err, failed)
 }
 
 func receive(peer *net.UnixConn) (estate Estate, err error) {

@@ -20,7 +20,7 @@ import (
 // (Linux); clients reach it once it is there, also after it was lost and came back.
 // IPv6 addresses are left out where the kernel has no IPv6.
 func Shared(ctx context.Context, addresses []string) ([]net.Listener, error) {
-	config := net.ListenConfig{Control: share, KeepAliveConfig: keepAlive}
+	config := net.ListenConfig{Control: share}
 	var listeners []net.Listener
 	for _, address := range addresses {
 		ip, err := netip.ParseAddrPort(address)

@@ -1,15 +1,10 @@
 package listen
 
 import (
-	"net"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// keepAlive finds pods that went without a word within a minute.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 
 // share is called between socket and bind.
 func share(network, _ string, connection syscall.RawConn) error {
