@@ -6,9 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"syscall"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/handover"
 	"github.com/openpodidentity/podid/internal/listen"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -27,32 +33,93 @@ const (
 
 // serve answers the SDKs until ctx ends.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	server := newAgent(o, log)
+	server, stream := newAgent(o, log)
+	sockets, err := takeOver(ctx, o, server, log)
+	if err != nil {
+		return err
+	}
 	bounds := &listen.Connections{Total: o.connections, PerClient: o.perClient}
 	front := newServer(server, log)
 	bounds.Guard(front)
 
-	sockets, err := listen.Shared(ctx, o.listen)
-	if err != nil {
-		return err
-	}
-	group := &servers{}
+	group, ctx := errgroup.WithContext(ctx)
 	for _, socket := range sockets {
-		group.serve(front, bounds.Listener(socket))
+		group.Go(func() error { return unlessClosed(front.Serve(bounds.Listener(socket))) })
 	}
-	if err := group.alone(ctx, o.probes, newServer(probes(o.listen, ready(server)), log)); err != nil {
-		return errors.Join(err, group.shutdown())
+	seats := []*seat{newSeat(o.probes, probes(o.listen, server.Ready), log)}
+	for _, seat := range seats {
+		group.Go(func() error { return seat.run(ctx) })
 	}
+	if o.handover != "" {
+		group.Go(func() error { return handOver(ctx, o.handover, server, sockets, seats, log) })
+	}
+	group.Go(func() error {
+		server.Follow(ctx, stream)
+		return nil
+	})
 	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("version", version), slog.Any("addresses", o.listen), slog.String("auth", o.auth))
 
-	select {
-	case <-ctx.Done():
-	case err = <-group.failed():
-	}
+	<-ctx.Done()
 	start := time.Now()
-	err = errors.Join(err, group.shutdown(), server.Close())
+	err = errors.Join(shutdown(front), server.Close(), group.Wait())
 	log.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Duration("took", time.Since(start)))
 	return err
+}
+
+// takeOver gets what the node's present agent remembers, and the sockets to serve: its
+// own, so that no connection that waits there is lost, or else new ones.
+func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Logger) (sockets []net.Listener, err error) {
+	missing := slices.Clone(o.listen)
+	if o.handover != "" {
+		start := time.Now()
+		err := handover.Take(ctx, o.handover, func(e handover.Estate) error {
+			if err := server.Inherit(e.State); err != nil {
+				return err
+			}
+			for _, socket := range e.Sockets {
+				at := slices.Index(missing, socket.Addr().String())
+				if at < 0 { // this agent is to listen elsewhere
+					_ = socket.Close()
+					continue
+				}
+				missing = slices.Delete(missing, at, at+1)
+				sockets = append(sockets, socket)
+			}
+			return nil
+		})
+		switch {
+		case err == nil:
+			log.LogAttrs(ctx, slog.LevelInfo, "took over", slog.Int("sockets", len(sockets)), slog.Duration("took", time.Since(start)))
+		case !errors.Is(err, syscall.ECONNREFUSED): // nobody was there
+			log.LogAttrs(ctx, slog.LevelWarn, "nothing was handed over", slog.String("cause", err.Error()))
+		}
+	}
+	if len(missing) == 0 {
+		return sockets, nil
+	}
+	own, err := listen.Shared(ctx, missing)
+	if err != nil && len(sockets) == 0 {
+		return nil, err
+	}
+	return append(sockets, own...), nil
+}
+
+// handOver gives it all to whoever comes next.
+func handOver(ctx context.Context, name string, server *agent.Server, sockets []net.Listener, seats []*seat, log *slog.Logger) error {
+	giver := handover.Giver{
+		Name: name,
+		Estate: func() (handover.Estate, error) {
+			state, err := server.Bequeath()
+			return handover.Estate{State: state, Sockets: sockets}, err
+		},
+		Given: func() {
+			for _, seat := range seats {
+				seat.leave()
+			}
+		},
+		Log: log,
+	}
+	return giver.Run(ctx)
 }
 
 // newServer is an HTTP server that no client can hold up.
@@ -65,48 +132,19 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// servers are those of the program; they end together.
-type servers struct {
-	all  []*http.Server
-	errs chan error
-}
-
-func (g *servers) serve(s *http.Server, socket net.Listener) {
-	if g.errs == nil {
-		g.errs = make(chan error, 8) // more than there are sockets
-	}
-	g.all = append(g.all, s)
-	go func() {
-		if err := s.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
-			g.errs <- err
-		}
-	}()
-}
-
-// alone serves s at an address that it does not share; empty is none.
-func (g *servers) alone(ctx context.Context, address string, s *http.Server) error {
-	if address == "" {
-		return nil
-	}
-	socket, err := listen.Alone(ctx, address)
-	if err != nil {
-		return err
-	}
-	g.serve(s, socket)
-	return nil
-}
-
-// failed yields when one stopped by itself.
-func (g *servers) failed() <-chan error { return g.errs }
-
 // shutdown takes no new connections and lets requests in flight end.
-func (g *servers) shutdown() error {
+func shutdown(s *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainFor)
 	defer cancel()
-	for _, s := range g.all {
-		if s.Shutdown(ctx) != nil {
-			_ = s.Close() // what did not end in time is cut off
-		}
+	if s.Shutdown(ctx) != nil {
+		_ = s.Close() // what did not end in time is cut off
 	}
 	return nil
+}
+
+func unlessClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
