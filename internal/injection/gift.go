@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -190,6 +191,14 @@ func (g *gift) mountOf(c *corev1.Container) (there, taken bool) {
 
 // warn says what of the container's own variables keeps its SDK from asking.
 func (g *gift) warn(c *corev1.Container, w *warnings) {
+	for _, text := range g.shadowsOf(c) {
+		w.add("%s", text)
+	}
+}
+
+// shadowsOf says which of the container's own variables keep its SDK from asking podid.
+func (g *gift) shadowsOf(c *corev1.Container) (texts []string) {
+	add := func(format string, args ...any) { texts = append(texts, fmt.Sprintf(format, args...)) }
 	pair := g.variables[len(g.variables)-1]
 	web := pair[0].Name == envRoleARN
 	for _, e := range c.Env {
@@ -198,16 +207,17 @@ func (g *gift) warn(c *corev1.Container, w *warnings) {
 		}
 		switch {
 		case e.Name == envAccessKeyID:
-			w.add("container %q sets %s: its SDK uses that key, and not the role of its service account", c.Name, e.Name)
+			add("container %q sets %s: its SDK uses that key, and not the role of its service account", c.Name, e.Name)
 		case e.Name == envWebIdentityFile && !web:
-			w.add("container %q sets %s (IRSA): its SDK uses that, and not pod identity", c.Name, e.Name)
+			add("container %q sets %s (IRSA): its SDK uses that, and not pod identity", c.Name, e.Name)
 		case e.Name == envRelativeURI && !web:
-			w.add("container %q sets %s: its SDK asks there, and not podid", c.Name, e.Name)
+			add("container %q sets %s: its SDK asks there, and not podid", c.Name, e.Name)
 		}
 	}
 	if name, own := ownOf(c, pair); own {
-		w.add("container %q sets %s itself: podid leaves it as it is", c.Name, name)
+		add("container %q sets %s itself: podid leaves it as it is", c.Name, name)
 	}
+	return texts
 }
 
 // ownOf finds the first variable of a pair that the container sets itself and

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/settings"
 )
 
 // What a pod's labels and annotations say.
@@ -50,6 +51,11 @@ type Settings struct {
 	// Namespace is podid's own: its pods are never touched, nor are those of
 	// kube-system.
 	Namespace string `json:"namespace,omitempty"`
+}
+
+// SettingsOf are those of the cluster's settings that matter here; namespace is podid's own.
+func SettingsOf(s settings.Settings, namespace string) Settings {
+	return Settings{Region: s.Cluster.Region, IPv6: s.IPv6, GlobalSTS: s.GlobalSTS, IRSA: s.IRSA, Namespace: namespace}
 }
 
 // Account is what is known of a pod's service account.

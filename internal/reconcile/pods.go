@@ -1,0 +1,135 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/association/kube"
+	"github.com/openpodidentity/podid/internal/injection"
+	"github.com/openpodidentity/podid/internal/settings"
+)
+
+// pods tells pods why they have no access to the role of their service account.
+type pods struct {
+	api       client.Client
+	settings  settings.Settings
+	namespace string
+	events    *events
+}
+
+// Indexes of pods.
+const (
+	byAccount = "account"
+	byNode    = "node" // agents alone
+)
+
+// AgentAccount is the service account of the agents.
+const AgentAccount = "podid-agent"
+
+func indexPods(ctx context.Context, m manager.Manager, namespace string) error {
+	err := m.GetFieldIndexer().IndexField(ctx, new(corev1.Pod), byAccount, func(o client.Object) []string {
+		return []string{injection.ServiceAccount(o.(*corev1.Pod))}
+	})
+	if err != nil {
+		return fmt.Errorf("index pods: %w", err)
+	}
+	err = m.GetFieldIndexer().IndexField(ctx, new(corev1.Pod), byNode, func(o client.Object) []string {
+		if pod := o.(*corev1.Pod); agent(pod, namespace) {
+			return []string{pod.Spec.NodeName}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index agents: %w", err)
+	}
+	return nil
+}
+
+func (p *pods) start(m manager.Manager) error {
+	return builder.ControllerManagedBy(m).Named("pods").For(new(corev1.Pod)).
+		Watches(new(v1alpha1.PodIdentityAssociation), handler.EnqueueRequestsFromMapFunc(p.of)).
+		Complete(p)
+}
+
+// of are the pods of an association's service account.
+func (p *pods) of(ctx context.Context, o client.Object) []reconcile.Request {
+	var found corev1.PodList
+	if err := p.api.List(ctx, &found, client.InNamespace(o.GetNamespace()), client.MatchingFields{byAccount: o.GetName()}); err != nil {
+		return nil // only a cache that was not started fails
+	}
+	requests := make([]reconcile.Request, len(found.Items))
+	for i := range found.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&found.Items[i])
+	}
+	return requests
+}
+
+// Reconcile examines one pod.
+func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	pod := new(corev1.Pod)
+	if err := p.api.Get(ctx, request.NamespacedName, pod); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if over(pod) {
+		return reconcile.Result{}, nil
+	}
+	association, err := p.association(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: injection.ServiceAccount(pod)})
+	if association == nil || err != nil {
+		return reconcile.Result{}, err
+	}
+	settings := injection.SettingsOf(p.settings, p.namespace)
+	for _, finding := range injection.Examine(pod, injection.Account{Association: association}, settings) {
+		if err := p.events.tell(ctx, reference("Pod", pod), finding.Problem, finding.Meant); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{}, nil
+}
+
+// association is the one of a service account that gives its pods a role; nil if there is none.
+func (p *pods) association(ctx context.Context, account types.NamespacedName) (*podid.Association, error) {
+	o := new(v1alpha1.PodIdentityAssociation)
+	if err := p.api.Get(ctx, account, o); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	if o.DeletionTimestamp != nil || kube.Check(o) != nil {
+		return nil, nil
+	}
+	return new(kube.Association(o)), nil
+}
+
+// over says that a pod needs nothing any more.
+func over(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+func reference(kind string, o client.Object) corev1.ObjectReference {
+	return corev1.ObjectReference{APIVersion: "v1", Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID()}
+}
+
+// trimPod keeps what is looked at.
+func trimPod(given any) (any, error) {
+	pod, ok := given.(*corev1.Pod)
+	if !ok {
+		return given, nil
+	}
+	out := injection.Trim(pod)
+	out.Spec.NodeName = pod.Spec.NodeName
+	out.Status.Phase = pod.Status.Phase
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			out.Status.Conditions = []corev1.PodCondition{{Type: condition.Type, Status: condition.Status}}
+		}
+	}
+	return out, nil
+}
