@@ -50,6 +50,8 @@ type Webhook struct {
 	// Timeout bounds the look-ups of a request: 1.5 s if 0. Keep it below the
 	// timeoutSeconds of the webhook's configuration, or nobody hears the answer.
 	Timeout time.Duration
+	// Metrics may be nil.
+	Metrics *Metrics
 	// Log gets a line for each request: debug for pods that need nothing.
 	Log *slog.Logger
 }
@@ -66,13 +68,16 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	review, status, err := h.read(w, r)
 	if err != nil {
+		h.Metrics.unanswered()
 		h.logger().WarnContext(r.Context(), "admission", "outcome", "unanswered", "status", status, "cause", err.Error(), "remote", r.RemoteAddr)
 		http.Error(w, err.Error(), status)
 		return
 	}
 	a := h.answer(r.Context(), review.Request)
 	a.response.UID = review.Request.UID
-	h.log(r.Context(), review.Request, a, time.Since(began))
+	took := time.Since(began)
+	h.log(r.Context(), review.Request, a, took)
+	h.Metrics.count(a, took)
 	// The API server wants the type it sent.
 	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: &a.response})
 	if err != nil {
