@@ -32,8 +32,8 @@ var cluster = podid.Cluster{Name: "lab", Region: "eu-central-1", Account: "11112
 
 type podsFunc func(namespace, name string) (token.Pod, bool, error)
 
-func (f podsFunc) Pod(_ context.Context, namespace, name string) (token.Pod, bool, error) {
-	return f(namespace, name)
+func (f podsFunc) Pod(_ context.Context, w podid.Workload) (token.Pod, bool, error) {
+	return f(w.Namespace, w.Pod)
 }
 
 type rolesFunc func(ctx context.Context, w podid.Workload, a podid.Association) (roles.Session, error)

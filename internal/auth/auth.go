@@ -36,6 +36,8 @@ type Roles interface {
 type Caller struct {
 	// Node the calling agent runs on; pods of other nodes are refused.
 	Node string
+	// Token is the agent's own.
+	Token token.Token
 	// AccessKeyID of a caller that signed; node scope does not hold for it.
 	AccessKeyID string
 	// Heard is the version of the pod's association that the caller has heard of.

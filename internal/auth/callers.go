@@ -50,7 +50,7 @@ func (h *Handler) agent(r *http.Request, raw string) (Caller, error) {
 	case t.Workload.Node == "":
 		return Caller{}, problem.New(problem.CallerUnproven, "the agent's pod %s is on no node", t.Workload.Pod)
 	}
-	return Caller{Node: t.Workload.Node}, nil
+	return Caller{Node: t.Workload.Node, Token: t}, nil
 }
 
 const signingName = "eks-auth"

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,9 +33,15 @@ const (
 )
 
 // Handler is the EKS Auth edge: POST /clusters/{name}/assume-role-for-pod-identity
-// (https://docs.aws.amazon.com/eks/latest/APIReference/API_auth_AssumeRoleForPodIdentity.html).
+// (https://docs.aws.amazon.com/eks/latest/APIReference/API_auth_AssumeRoleForPodIdentity.html),
+// and the agents' stream beside it.
 type Handler struct {
 	Service *Service
+	// Ready says what keeps this replica from answering anybody truly, such as news of
+	// the cluster that are too old; nil is nothing.
+	Ready func() error
+	// Nodes feeds the stream; nil has none.
+	Nodes *Nodes
 	// Agents proves agents by their own token (audience auth.podid.dev). It must
 	// return the node that the agent's pod really runs on (token.Live).
 	Agents Tokens
@@ -55,6 +62,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
 	w.Header().Set(HeaderRequestID, id)
 
+	if r.URL.Path == stream.Path {
+		h.serveStream(w, r, id)
+		return
+	}
 	cluster, ok := route(r.URL.Path)
 	switch {
 	case !ok:
@@ -68,10 +79,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	timeout := h.Timeout
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
+	timeout := h.timeout()
 	ctx, cancel := context.WithTimeoutCause(r.Context(), timeout, tooSlow(timeout))
 	defer cancel()
 	r = r.WithContext(ctx)
@@ -89,6 +97,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	awswire.WriteJSON(w, http.StatusOK, reply(h.Service.Cluster, g))
 }
 
+func (h *Handler) timeout() time.Duration { return cmp.Or(h.Timeout, defaultTimeout) }
+
+func (h *Handler) ready() error {
+	if h.Ready == nil {
+		return nil
+	}
+	return h.Ready()
+}
+
 // tooSlow is why an exchange was ended.
 type tooSlow time.Duration
 
@@ -98,6 +115,9 @@ func (t tooSlow) Error() string {
 
 // answer always returns a Grant, for the log.
 func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
+	if err := h.ready(); err != nil {
+		return &Grant{}, err
+	}
 	caller, err := h.caller(r)
 	if err != nil {
 		return &Grant{}, err

@@ -57,8 +57,8 @@ func (f rolesFunc) Assume(ctx context.Context, w podid.Workload, a podid.Associa
 
 type podsFunc func(namespace, name string) (token.Pod, bool, error)
 
-func (f podsFunc) Pod(_ context.Context, namespace, name string) (token.Pod, bool, error) {
-	return f(namespace, name)
+func (f podsFunc) Pod(_ context.Context, w podid.Workload) (token.Pod, bool, error) {
+	return f(w.Namespace, w.Pod)
 }
 
 var expires = time.Now().Add(time.Hour).UTC().Truncate(time.Second)

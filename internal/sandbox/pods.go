@@ -217,10 +217,10 @@ func (p *Pods) List() []Pod {
 }
 
 // Pod implements token.Pods.
-func (p *Pods) Pod(_ context.Context, namespace, name string) (token.Pod, bool, error) {
+func (p *Pods) Pod(_ context.Context, w podid.Workload) (token.Pod, bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pod, ok := p.pods[p.names[namespace+"/"+name]]
+	pod, ok := p.pods[p.names[w.Namespace+"/"+w.Pod]]
 	return token.Pod{
 		Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ServiceAccount: pod.ServiceAccount, ServiceAccountUID: pod.ServiceAccountUID,

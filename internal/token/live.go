@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -15,10 +16,12 @@ type Pod struct {
 	Finished                          bool // Succeeded or Failed
 }
 
-// Pods finds live pods: ok is false when there is none of this name; an error
-// means that nobody knows (cluster-unavailable), never that there is none.
+// Pods finds the live pod that w names: ok is false when there is none of this name; an
+// error means that nobody knows (cluster-unavailable), never that there is none. What
+// is remembered and contradicts w is asked for anew before it is answered: a watch that
+// lags refuses nobody.
 type Pods interface {
-	Pod(ctx context.Context, namespace, name string) (pod Pod, ok bool, err error)
+	Pod(ctx context.Context, w podid.Workload) (pod Pod, ok bool, err error)
 }
 
 // Live proves a token against the running cluster: the pod exists with that UID,
@@ -38,7 +41,7 @@ func (l *Live) Verify(ctx context.Context, raw string) (Token, error) {
 		return Token{}, err
 	}
 	w := t.Workload
-	pod, ok, err := l.Pods.Pod(ctx, w.Namespace, w.Pod)
+	pod, ok, err := l.Pods.Pod(ctx, w)
 	if err != nil {
 		if p, is := errors.AsType[*problem.Problem](err); is {
 			return Token{}, p

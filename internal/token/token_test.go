@@ -381,8 +381,8 @@ func TestAnIssuerSurvivesItsPEM(t *testing.T) {
 
 type podsFunc func(ctx context.Context, namespace, name string) (token.Pod, bool, error)
 
-func (f podsFunc) Pod(ctx context.Context, namespace, name string) (token.Pod, bool, error) {
-	return f(ctx, namespace, name)
+func (f podsFunc) Pod(ctx context.Context, w podid.Workload) (token.Pod, bool, error) {
+	return f(ctx, w.Namespace, w.Pod)
 }
 
 func livePod() token.Pod {

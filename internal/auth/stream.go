@@ -1,0 +1,104 @@
+package auth
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/openpodidentity/podid/internal/awswire"
+	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/problem"
+)
+
+// writeTimeout is how long a line may wait for its reader. One that does not read is cut
+// off: it reconnects, and begins with a new snapshot.
+const writeTimeout = 10 * time.Second
+
+// serveStream is GET /v1/nodes/self/stream: what package stream describes, for the agent
+// of a node. It ends when the agent's token expires, its pod ends or its key is
+// withdrawn, and when podid-auth stops.
+func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		awswire.WriteJSONError(w, id, awswire.Errorf(http.StatusMethodNotAllowed, "UnknownOperationException", "The stream takes GET."))
+		return
+	}
+	start := time.Now()
+	caller, err := h.listener(r)
+	if p := problem.Of(err); p != nil {
+		h.logStream(r.Context(), slog.LevelWarn, id, "stream refused", caller, slog.String("code", string(p.Code)), slog.String("what", p.What), slog.Any("cause", p.Err))
+		awswire.WriteJSONError(w, id, wireError(p, id))
+		return
+	}
+	h.logStream(r.Context(), slog.LevelInfo, id, "stream", caller)
+	why := h.tell(w, r, caller)
+	h.logStream(r.Context(), slog.LevelInfo, id, "stream ended", caller, slog.String("why", why), slog.Duration("took", time.Since(start)))
+}
+
+// listener is the agent that asks for a stream. A caller that signed has no node.
+func (h *Handler) listener(r *http.Request) (Caller, error) {
+	if h.Nodes == nil {
+		return Caller{}, problem.New(problem.ClusterUnavailable, "this podid-auth has no stream")
+	}
+	if err := h.ready(); err != nil {
+		return Caller{}, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
+	defer cancel()
+	caller, err := h.caller(r.WithContext(ctx))
+	if err == nil && caller.AccessKeyID != "" {
+		err = problem.New(problem.CallerUnproven, "the stream is for agents, and a signature proves no node")
+	}
+	return caller, err
+}
+
+// tell writes lines until the stream ends, and says why it did.
+func (h *Handler) tell(w http.ResponseWriter, r *http.Request, caller Caller) (why string) {
+	l, snapshot := h.Nodes.listen(caller.Node, caller.Token)
+	defer h.Nodes.leave(l)
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", stream.ContentType)
+	send := func(messages ...stream.Message) bool {
+		_ = out.SetWriteDeadline(time.Now().Add(writeTimeout)) // a server that has none bounds writes itself
+		for _, m := range messages {
+			if stream.Write(w, m) != nil {
+				return false
+			}
+		}
+		return out.Flush() == nil
+	}
+	expired := time.NewTimer(time.Until(caller.Token.Expires))
+	defer expired.Stop()
+	ping := time.NewTicker(stream.PingEvery)
+	defer ping.Stop()
+	if !send(stream.Message{Snapshot: &snapshot}) {
+		return "the agent does not read"
+	}
+	for {
+		var messages []stream.Message
+		select {
+		case <-r.Context().Done():
+			return "the agent is gone"
+		case <-l.ended:
+			return l.why
+		case <-expired.C:
+			return "the agent's token has expired"
+		case <-l.wake:
+			messages = h.Nodes.changes(l)
+		case now := <-ping.C:
+			messages = []stream.Message{{Ping: now.Unix()}}
+		}
+		if !send(messages...) {
+			return "the agent does not read"
+		}
+	}
+}
+
+func (h *Handler) logStream(ctx context.Context, level slog.Level, id, message string, c Caller, attrs ...slog.Attr) {
+	if h.Log == nil {
+		return
+	}
+	attrs = append([]slog.Attr{slog.String("request", id), slog.String("caller_node", c.Node), slog.String("agent_pod", c.Token.Workload.Pod)}, attrs...)
+	h.Log.LogAttrs(ctx, level, message, attrs...)
+}
