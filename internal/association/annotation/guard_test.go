@@ -2,6 +2,8 @@ package annotation_test
 
 import (
 	"bytes"
+	"errors"
+	"sync"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -17,33 +19,56 @@ import (
 )
 
 // policy and binding are as they are installed, made with this UID.
-func policy(t testing.TB, uid string) *admissionv1.ValidatingAdmissionPolicy {
-	o := new(admissionv1.ValidatingAdmissionPolicy)
-	document(t, 0, o)
+func policy(t failer, uid string) *admissionv1.ValidatingAdmissionPolicy {
+	o := guardFile(t).policy.DeepCopy()
 	o.SetUID("policy-" + types.UID(uid))
 	o.SetGeneration(1)
 	return o
 }
 
-func binding(t testing.TB, uid string) *admissionv1.ValidatingAdmissionPolicyBinding {
-	o := new(admissionv1.ValidatingAdmissionPolicyBinding)
-	document(t, 1, o)
+func binding(t failer, uid string) *admissionv1.ValidatingAdmissionPolicyBinding {
+	o := guardFile(t).binding.DeepCopy()
 	o.SetUID("binding-" + types.UID(uid))
 	o.SetGeneration(1)
 	return o
 }
 
-func document(t testing.TB, n int, into client.Object) {
-	t.Helper()
+type guardParts struct {
+	policy  admissionv1.ValidatingAdmissionPolicy
+	binding admissionv1.ValidatingAdmissionPolicyBinding
+}
+
+var readGuardFile = sync.OnceValues(func() (parts guardParts, err error) {
 	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(policies.PassRoleAnnotation), 4096)
-	for range n {
-		if err := documents.Decode(new(map[string]any)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := documents.Decode(into); err != nil {
+	return parts, errors.Join(documents.Decode(&parts.policy), documents.Decode(&parts.binding))
+})
+
+func guardFile(t failer) *guardParts {
+	t.Helper()
+	parts, err := readGuardFile()
+	if err != nil {
 		t.Fatal(err)
 	}
+	return &parts
+}
+
+// spoil makes a part of the guard refuse nothing, or what it was.
+func spoil(o client.Object, harmless bool) {
+	switch o := o.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
+		if harmless {
+			o.Spec.Validations = o.Spec.Validations[:1]
+		}
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		if harmless {
+			o.Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Audit}
+		}
+	}
+}
+
+type failer interface {
+	Helper()
+	Fatal(...any)
 }
 
 func TestAGuardThatIsNotAsInstalledIsNone(t *testing.T) {
