@@ -7,6 +7,8 @@
 //   - status.go writes the status of associations;
 //   - pods.go tells pods, by Events, why they have no access to their role;
 //   - accounts.go tells service accounts when their annotation has no effect;
+//   - where annotations bind roles, it keeps the record of those that nobody checked
+//     (internal/association/annotation);
 //   - nodes.go lifts the startup taint from nodes whose agent is ready.
 //
 // # Permissions
@@ -20,6 +22,8 @@
 //	""                            serviceaccounts                        get, list, watch    with Settings.Annotations
 //	""                            nodes                                  get, list, watch, patch    with Settings.StartupTaint
 //	admissionregistration.k8s.io  mutatingwebhookconfigurations [podid]  get, list, watch, patch
+//	admissionregistration.k8s.io  validatingadmissionpolicies, validatingadmissionpolicybindings
+//	                              [pass-role-annotation.podid.dev]       get    with Settings.Annotations
 //
 // In podid's own namespace:
 //
@@ -28,4 +32,5 @@
 //	""                   secrets, configmaps        create
 //	""                   secrets [podid-ca, podid-auth-tls, podid-webhook-tls]    get, update
 //	""                   configmaps [podid-ca]      get, list, watch, patch
+//	""                   configmaps [podid-annotations]    get, update    with Settings.Annotations
 package reconcile

@@ -21,6 +21,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/certificate"
 	"github.com/openpodidentity/podid/internal/settings"
 )
@@ -119,7 +120,7 @@ func (l *Leader) work(ctx context.Context, m manager.Manager) error {
 	}
 	parts = append(parts, (&pods{api: m.GetClient(), settings: l.Settings, namespace: l.Namespace, events: tell}).start)
 	if l.Settings.Annotations {
-		parts = append(parts, (&accounts{api: m.GetClient(), events: tell}).start)
+		parts = append(parts, (&accounts{api: m.GetClient(), events: tell}).start, l.keepRecord)
 	}
 	if l.Settings.StartupTaint {
 		parts = append(parts, (&nodes{api: m.GetClient(), namespace: l.Namespace, log: l.log()}).start)
@@ -130,6 +131,19 @@ func (l *Leader) work(ctx context.Context, m manager.Manager) error {
 		}
 	}
 	return nil
+}
+
+// keepRecord has the record kept of what was annotated before anything guarded it.
+func (l *Leader) keepRecord(m manager.Manager) error {
+	api, err := client.New(m.GetConfig(), client.Options{Scheme: m.GetScheme(), HTTPClient: m.GetHTTPClient()})
+	if err != nil {
+		return err
+	}
+	recorder := &annotation.Recorder{API: api, Accounts: m.GetClient(), Namespace: l.Namespace, Log: l.log()}
+	return m.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		recorder.Run(ctx)
+		return nil
+	}))
 }
 
 // cached says what is kept of what is read: of single objects those alone, and of

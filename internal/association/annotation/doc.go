@@ -19,5 +19,5 @@
 //	get, list, watch   validatingadmissionpolicies and validatingadmissionpolicybindings of the
 //	                   group admissionregistration.k8s.io named pass-role-annotation.podid.dev
 //	get                the ConfigMap podid-annotations in podid's namespace
-//	create, update     that ConfigMap, where the record is kept ([Door.KeepRecord])
+//	create, update     that ConfigMap, where the record is kept ([Recorder])
 package annotation

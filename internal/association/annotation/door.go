@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -338,55 +337,4 @@ func unchangeable(id string, a *account) error {
 		Because("it is changed where it is, and not through this API").
 		Fixed("kubectl annotate serviceaccount %s -n %s --overwrite %s=ARN, or %s- to remove it; or create an association, which the annotation then yields to",
 			a.Name, a.Namespace, Role, Role)
-}
-
-// Shadowed is the problem of an annotation beside an object, whose association decides;
-// nil where nothing is annotated.
-func Shadowed(o *corev1.ServiceAccount, object podid.Association) *problem.Problem {
-	a, is := annotated(o)
-	if !is {
-		return nil
-	}
-	return problem.New(problem.AssociationShadowed, "the annotation %s with %s has no effect", Role, a.RoleARN).
-		Because("the PodIdentityAssociation %s/%s gives the service account %s, and an object decides before an annotation", o.Namespace, o.Name, object.Role).
-		Fixed("remove one of them: kubectl annotate serviceaccount %s -n %s %s-, or kubectl delete pia %s -n %s", o.Name, o.Namespace, Role, o.Name, o.Namespace)
-}
-
-// KeepRecord makes the record of each guard that comes, and forgets what is not annotated
-// any more, until ctx ends. It is for one replica at a time; a second would do no harm.
-func (d *Door) KeepRecord(ctx context.Context) {
-	for pause := time.NewTicker(5 * time.Second); ; {
-		switch err := d.keepRecord(ctx); {
-		case ctx.Err() != nil:
-			return
-		case err == nil, problem.Is(err, problem.PassPolicyMissing), apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
-		default:
-			d.Log.WarnContext(ctx, "the record of what was annotated before anything guarded it cannot be kept", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
-		}
-	}
-}
-
-func (d *Door) keepRecord(ctx context.Context) error {
-	g, r, err := current(ctx, d.api, d.namespace)
-	if problem.Is(err, problem.ConsentMissing) {
-		return Record(ctx, d.api, d.namespace)
-	}
-	if err != nil {
-		return err
-	}
-	here := map[string]bool{}
-	for _, a := range d.accounts.all(func(*account) bool { return true }) {
-		here[a.digest()] = true
-	}
-	for digest := range r.refused {
-		if !here[digest] {
-			return remake(ctx, d.api, d.namespace, r, g)
-		}
-	}
-	return nil
 }
