@@ -3,24 +3,31 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // newAgent makes the agent of these options, and what it follows.
-func newAgent(o options, log *slog.Logger) (*agent.Server, agent.Stream) {
-	trusted := &certificates{file: o.caFile}
+func newAgent(o options, log *slog.Logger) (*agent.Server, agent.Stream, error) {
 	endpoint := o.auth
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "https://" + endpoint
 	}
+	address, err := url.Parse(endpoint)
+	if err != nil || address.Hostname() == "" {
+		return nil, nil, problem.New(problem.Usage, "%q is not the address of podid-auth", o.auth).
+			Because("it is HOST:PORT or a URL").Fixed("write it as podid-auth.podid-system.svc:8443").From(err)
+	}
+	trusted := &certificates{file: o.caFile}
 	auth := &agent.AuthClient{
 		Endpoint: endpoint,
 		Token:    file(o.tokenFile).read,
 		HTTP: &http.Client{Transport: &http.Transport{
-			TLSClientConfig: trusted.config(), ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
+			TLSClientConfig: trusted.config(address.Hostname()), ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute,
 		}},
 	}
 	return &agent.Server{
@@ -29,5 +36,5 @@ func newAgent(o options, log *slog.Logger) (*agent.Server, agent.Stream) {
 		MaxStaleness: o.maxStaleness,
 		Limits:       agent.Limits{Rate: o.rate, Pods: o.pods, Calls: o.calls, Waiting: o.queue},
 		Log:          log,
-	}, auth
+	}, auth, nil
 }

@@ -66,10 +66,11 @@ func (c *certificates) read() (*x509.CertPool, time.Time, error) {
 	return pool, info.ModTime(), nil
 }
 
-// config verifies servers by the certificates of now: a standard configuration would
-// hold those of the start.
-func (c *certificates) config() *tls.Config {
+// config verifies a server of this name by the certificates of now: a standard
+// configuration would hold those of the start.
+func (c *certificates) config(name string) *tls.Config {
 	return &tls.Config{
+		ServerName:         name,
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, // VerifyConnection does all that it switches off
 		VerifyConnection: func(state tls.ConnectionState) error {
@@ -77,8 +78,8 @@ func (c *certificates) config() *tls.Config {
 			if err != nil {
 				return err
 			}
-			options := x509.VerifyOptions{Roots: pool, DNSName: state.ServerName, Intermediates: x509.NewCertPool()}
-			if len(state.PeerCertificates) == 0 || state.ServerName == "" {
+			options := x509.VerifyOptions{Roots: pool, DNSName: name, Intermediates: x509.NewCertPool()}
+			if len(state.PeerCertificates) == 0 || name == "" { // without a name none would be checked
 				return errors.New("the server shows no certificate, or its name is not known")
 			}
 			for _, certificate := range state.PeerCertificates[1:] {

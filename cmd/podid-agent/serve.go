@@ -27,19 +27,24 @@ const (
 	idleFor = time.Minute
 	// maxHeader, in bytes, has room for the longest token.
 	maxHeader = 24 << 10
-	// drainFor is how long requests in flight have at the end.
-	drainFor = 4 * time.Second
+	// leaveFor is how long clients have to notice that they should come anew, drainFor
+	// how long requests in flight have then. Both together are under five seconds.
+	leaveFor, drainFor = time.Second, 3 * time.Second
 )
 
 // serve answers the SDKs until ctx ends.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	server, stream := newAgent(o, log)
+	server, stream, err := newAgent(o, log)
+	if err != nil {
+		return err
+	}
 	sockets, err := takeOver(ctx, o, server, log)
 	if err != nil {
 		return err
 	}
 	bounds := &listen.Connections{Total: o.connections, PerClient: o.perClient}
-	front := newServer(server, log)
+	leaving := new(leaving)
+	front := newServer(leaving.from(server), log)
 	bounds.Guard(front)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -61,6 +66,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 	<-ctx.Done()
 	start := time.Now()
+	leaving.wait(sockets, bounds)
 	err = errors.Join(shutdown(front), server.Close(), group.Wait())
 	log.LogAttrs(ctx, slog.LevelInfo, "stopped", slog.Duration("took", time.Since(start)))
 	return err
@@ -143,7 +149,7 @@ func shutdown(s *http.Server) error {
 }
 
 func unlessClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err

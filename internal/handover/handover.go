@@ -25,7 +25,7 @@ const (
 	// should rather start with nothing than late.
 	within = 2 * time.Second
 	// nameEvery is how often an agent tries to get the name that its predecessor has.
-	nameEvery = 200 * time.Millisecond
+	nameEvery = 100 * time.Millisecond
 )
 
 // Estate is what an agent leaves to the next.
