@@ -84,6 +84,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // of the body; where there is none, none can be slow
 
 	g, err := h.answer(r, cluster)
 	p := problem.Of(err)

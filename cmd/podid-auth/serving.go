@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/accesskey"
+	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/internal/association/annotation"
+	"github.com/openpodidentity/podid/internal/association/kube"
+	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/eksapi"
+	"github.com/openpodidentity/podid/internal/roles"
+	"github.com/openpodidentity/podid/internal/settings"
+	"github.com/openpodidentity/podid/internal/token"
+	tokenkube "github.com/openpodidentity/podid/internal/token/kube"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// serving is what a replica answers with, once it has read the cluster.
+type serving struct {
+	handler *auth.Handler
+	eks     http.Handler // nil if it is switched off
+}
+
+// cluster is what is known of the cluster, by watches.
+type cluster struct {
+	informers    cache.Cache
+	api          client.Client
+	associations association.Store
+	pods         *tokenkube.Pods
+	keys         *token.Remote
+	issuer       string
+	nodes        *auth.Nodes
+	news         *auth.News
+	follow       []func(context.Context) // what runs beside the watches
+	synced       []func() bool
+}
+
+// follow answers by what the API server tells, until ctx ends.
+func (r *replica) follow(ctx context.Context, set settings.Settings, assumer *roles.Assumer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	c, err := r.watch(ctx, set)
+	if err != nil {
+		return err
+	}
+	s := &serving{handler: r.handler(set, c, assumer)}
+	if set.EKSAPI {
+		if s.eks, err = r.eksAPI(ctx, set, c, assumer); err != nil {
+			return err
+		}
+	}
+	for _, f := range c.follow {
+		go f(ctx)
+	}
+	go func() {
+		for _, synced := range c.synced {
+			for !synced() {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(50 * time.Millisecond):
+				}
+			}
+		}
+		r.serving.Store(s)
+		r.state.Store(nil)
+		r.log.Info("ready", "cluster", set.Cluster.Name, "issuer", c.issuer, "annotations", set.Annotations, "eks_api", set.EKSAPI)
+	}()
+	return c.informers.Start(ctx)
+}
+
+// watch is everything that there is to know of the cluster; nothing is known of it before
+// its informers start.
+func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme),
+		authorizationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	kept := map[client.Object]cache.ByObject{
+		new(v1alpha1.PodIdentityAssociation): {Transform: kube.Trim},
+		new(corev1.Pod):                      {Transform: tokenkube.TrimPod},
+		new(corev1.ServiceAccount):           {Transform: tokenkube.TrimServiceAccount},
+	}
+	annotation.Restrict(kept)
+	c := &cluster{}
+	var err error
+	if c.informers, err = cache.New(r.config, cache.Options{Scheme: scheme, ByObject: kept}); err != nil {
+		return nil, err
+	}
+	if c.api, err = client.New(r.config, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	if err := r.watchKeys(ctx, set, c); err != nil {
+		return nil, err
+	}
+	objects, err := kube.New(ctx, c.informers, c.api)
+	if err != nil {
+		return nil, err
+	}
+	if c.pods, err = tokenkube.NewPods(ctx, c.informers, c.api); err != nil {
+		return nil, err
+	}
+	objects.Log, c.associations = r.log, objects
+	c.synced = append(c.synced, objects.Synced, c.pods.Synced)
+
+	c.nodes = &auth.Nodes{
+		Cluster: set.Cluster.Name, Issuer: c.issuer, JWKS: c.keys.JWKS,
+		Verifies: func(id string) bool { _, ok, _ := c.keys.KeySet().Find(ctx, id); return ok },
+	}
+	c.keys.OnChange, objects.OnChange, c.pods.OnPod, c.pods.OnGone = c.nodes.KeysChanged, c.nodes.Associated, c.nodes.Pod, c.nodes.Gone
+	if set.Annotations {
+		door, err := annotation.New(ctx, c.informers, c.api, r.options.namespace, objects)
+		if err != nil {
+			return nil, err
+		}
+		door.Log, door.OnChange, c.associations = r.log, c.nodes.Associated, door
+		c.follow, c.synced = append(c.follow, door.Follow), append(c.synced, door.Synced)
+	}
+	c.nodes.Heard = c.associations.Heard
+	c.news = &auth.News{Max: set.MaxStaleness, Sources: []auth.Source{
+		{Name: "pods", Version: c.pods.Told, Ask: c.pods.Newest},
+		{Name: "associations", Version: objects.Told, Ask: objects.Newest},
+		{Name: "keys", Version: func() string { return c.keys.Fetched().String() }},
+	}}
+	if r.options.maxStaleness != 0 {
+		c.news.Max = r.options.maxStaleness
+	}
+	c.follow = append(c.follow, c.keys.Run, c.news.Run)
+	return c, nil
+}
+
+// watchKeys asks who the issuer is, unless the settings say it.
+func (r *replica) watchKeys(ctx context.Context, set settings.Settings, c *cluster) error {
+	discovery, err := tokenkube.NewDiscovery(r.config)
+	if err != nil {
+		return err
+	}
+	if c.issuer = set.Issuer; c.issuer == "" {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if c.issuer, err = discovery.Issuer(ctx); err != nil {
+			return fmt.Errorf("ask the API server for its issuer: %w", err)
+		}
+	}
+	c.keys = &token.Remote{Fetch: discovery.JWKS, Log: r.log}
+	c.synced = append(c.synced, func() bool { return c.keys.KeySet() != nil })
+	return nil
+}
+
+// handler is the exchange and the stream.
+func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assumer) *auth.Handler {
+	verify := func(audience string) *token.Live {
+		return &token.Live{Verifier: &token.Verifier{Issuer: c.issuer, Audience: audience, Keys: c.keys.Find}, Pods: c.pods}
+	}
+	return &auth.Handler{
+		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: assumer},
+		Ready:   c.news.Ready, Nodes: c.nodes,
+		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.options.namespace + ":" + r.options.agent,
+		Log: r.log,
+	}
+}
+
+// eksAPI is the EKS API, for the access keys of service accounts.
+func (r *replica) eksAPI(ctx context.Context, set settings.Settings, c *cluster, assumer *roles.Assumer) (http.Handler, error) {
+	keys, err := accesskey.Informer(r.config, r.options.namespace)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := keys.GetInformer(ctx, new(corev1.Secret), cache.BlockUntilSynced(false)); err != nil {
+		return nil, err
+	}
+	c.follow = append(c.follow, func(ctx context.Context) {
+		if err := keys.Start(ctx); err != nil {
+			r.log.Error("access keys are not followed", "cause", err)
+		}
+	})
+	door := &accesskey.Door{Namespace: r.options.namespace, Region: set.Cluster.Region, Keys: keys, API: c.api}
+	return &eksapi.Handler{
+		Cluster: set.Cluster, About: eksapi.About{Issuer: c.issuer}, Store: door.Store(c.associations),
+		Access: door.Access, PassRole: door.PassRole, Check: assumer.Check, Caller: accesskey.Caller, Log: r.log,
+	}, nil
+}
