@@ -35,6 +35,7 @@ var sessionToken = func() string {
 // BenchmarkHit is the handler alone: what a cached answer costs.
 func BenchmarkHit(b *testing.B) {
 	n := newNode(b)
+	n.Limits.Rate = 1_000_000
 	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
@@ -51,6 +52,7 @@ func BenchmarkHit(b *testing.B) {
 // the same bytes.
 func BenchmarkHTTP(b *testing.B) {
 	n := newNode(b)
+	n.Limits.Rate = 1_000_000
 	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)

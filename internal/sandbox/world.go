@@ -283,8 +283,9 @@ func (w *World) startAgent(ca *authority, certificate *tls.Config, issuer *token
 			Token:    func() (string, error) { return w.Pods.Token(pod.UID, podid.AudienceAuth, time.Hour) },
 			HTTP:     &http.Client{Transport: transport},
 		},
-		// Whoever mends a role on a laptop asks again in the same second.
-		Limits: agent.Limits{Refusal: -1},
+		// Whoever mends a role on a laptop asks again in the same second, and shares
+		// the machine with nobody.
+		Limits: agent.Limits{Refusal: -1, Rate: 1_000_000},
 		Log:    w.config.Log,
 	}
 	w.Agent, err = w.serve(w.config.ListenAgent, nil, w.agent)
