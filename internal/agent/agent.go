@@ -6,6 +6,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -72,7 +73,6 @@ type Server struct {
 	// the stream or by an answer of podid-auth; an hour if zero.
 	MaxStaleness time.Duration
 	Limits       Limits
-	Metrics      *Metrics
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	Log *slog.Logger
@@ -81,19 +81,16 @@ type Server struct {
 	trust
 	news
 	sources sources
+	metrics metrics
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.now()
 	raw, err := s.read(w, r)
-	if err != nil {
-		s.refuseUnknown(w, r, start, err)
-		return
-	}
 	p := s.known(raw, start)
 	if p == nil {
-		if p, err = s.meet(r, raw, start); err != nil {
-			s.refuseUnknown(w, r, start, err)
+		if p, err = s.meet(r, raw, start, err); err != nil {
+			s.refuse(w, r, podid.Workload{}, start, err)
 			return
 		}
 	}
@@ -103,13 +100,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if a := s.hit(p, raw, start); a != nil {
 		a.write(w)
-		s.Metrics.hit(s.now().Sub(start))
+		s.metrics.hits.observe(s.now().Sub(start))
 		return
 	}
 	s.miss(w, r, p, raw, start)
 }
 
-// read takes the pod's token from a request that is fit to be answered.
+// read takes the pod's token from a request that is fit to be answered; of any other, none.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (string, error) {
 	switch {
 	case !s.ours(r.Host):
@@ -137,12 +134,16 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (string, error) {
 	}
 }
 
-// meet verifies a token that is not known yet, and remembers it. Whoever sends what
-// does not verify is slowed down before any signature is checked.
-func (s *Server) meet(r *http.Request, raw string, start time.Time) (*pod, error) {
+// meet verifies the token of a pod that is not known yet, and remembers it. Whoever sends
+// what is not fit to be answered, or does not verify, is slowed down before any
+// signature is checked.
+func (s *Server) meet(r *http.Request, raw string, start time.Time, unfit error) (*pod, error) {
 	source := s.sources.of(r.RemoteAddr, start)
 	if err := source.wait(r.Context(), start, sourceLimit); err != nil {
 		return nil, err
+	}
+	if unfit != nil {
+		return nil, unfit
 	}
 	t, err := s.verify(r.Context(), raw)
 	if err != nil {
@@ -164,7 +165,7 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string
 		return
 	case a != nil:
 		a.write(w)
-		s.Metrics.hit(s.now().Sub(start))
+		s.metrics.hits.observe(s.now().Sub(start))
 		return
 	}
 	timer := time.NewTimer(patience - s.now().Sub(start))
@@ -183,20 +184,19 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string
 	}
 	f.answer.write(w)
 	took := s.now().Sub(start)
-	s.Metrics.miss(took)
+	s.metrics.misses.observe(took)
 	s.log(r.Context(), "credentials", p.name(), took, nil, slog.String("request", f.id),
 		slog.String("access_key", f.answer.accessKey), slog.Time("expires", f.answer.expires))
-}
-
-// refuseUnknown answers who is not known, at the expense of its address.
-func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, start time.Time, err error) {
-	s.refuse(w, r, podid.Workload{}, start, err)
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error, more ...slog.Attr) {
 	code := writeError(w, err)
 	took := s.now().Sub(start)
-	s.Metrics.refused(code, took)
+	s.metrics.refused.add(code)
+	s.metrics.refusals.observe(took)
+	if told, _ := errors.AsType[refusal](err); told.silent {
+		return
+	}
 	s.log(r.Context(), "credentials", workload, took, problem.Of(err), append(more, slog.String("remote", r.RemoteAddr))...)
 }
 

@@ -75,8 +75,9 @@ func (a *answer) write(w http.ResponseWriter) {
 
 // refusal is a problem with what its answer needs beside it.
 type refusal struct {
-	status int // 0: that of the table
-	after  time.Duration
+	status int           // 0: that of the table
+	after  time.Duration // for Retry-After
+	silent bool          // it was logged not long ago
 	error
 }
 

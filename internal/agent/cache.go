@@ -82,6 +82,9 @@ func (p *pod) name() podid.Workload { return p.workload }
 // known finds the pod of a token that was verified and has not expired. It costs a
 // hash and a look-up.
 func (s *Server) known(raw string, now time.Time) *pod {
+	if raw == "" {
+		return nil
+	}
 	h := hash(raw)
 	s.mu.RLock()
 	v, ok := s.tokens[h]

@@ -41,6 +41,7 @@ type calls struct {
 	// when, and what the last one said. Meanwhile one call at a time probes.
 	away      int
 	awaySince time.Time
+	awayOne   string // the UID of the pod, if it was the same each time
 	awayFor   error
 	pausedFor error
 	tooMuch   int // refusals in a row that said it is too much
@@ -82,7 +83,7 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 		return nil, p.flight, nil
 	case s.closed:
 		return nil, nil, stopping()
-	case p.refused != nil && (now.Before(p.retryAt) || s.outage() && passing(p.refused)) && s.Limits.Refusal >= 0:
+	case p.refused != nil && (now.Before(p.retryAt) || s.outage(now) && passing(p.refused)) && s.Limits.Refusal >= 0:
 		if p.queue == nil {
 			s.sleep(p, p.retryAt)
 		}
@@ -195,7 +196,7 @@ func (s *Server) start(f *flight) {
 	s.done.Go(func() {
 		reply, err := s.exchange(ctx, ask)
 		took := s.now().Sub(f.started)
-		s.Metrics.called(err, took)
+		s.metrics.called(err, f.ahead, took)
 		if s.settle(f, reply, err) && f.ahead {
 			s.log(ctx, "refresh", f.pod.name(), took, problem.Of(f.err), slog.String("request", f.id))
 		}

@@ -29,7 +29,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 func answering(status int, exception, body string) *agent.AuthClient {
 	return client(func(*http.Request) (*http.Response, error) {
 		return &http.Response{
-			StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {exception}, "Location": {"https://evil.example/"}},
+			StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {exception}, "Location": {"https://evil.example/"}, "Retry-After": {"3"}},
 			Body: io.NopCloser(strings.NewReader(body)),
 		}, nil
 	})

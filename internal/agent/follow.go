@@ -62,8 +62,11 @@ func (s *Server) listen(ctx context.Context, from Stream) (heard bool, err error
 		if err := s.Hear(m); err != nil {
 			return err
 		}
-		heard = true
-		s.news.open.Store(true)
+		if !heard {
+			heard = true
+			s.news.open.Store(true)
+			s.metrics.streams.Add(1)
+		}
 		return nil
 	})
 	if err == nil || errors.Is(err, errSilent) {

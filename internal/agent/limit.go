@@ -62,7 +62,12 @@ type bucket struct {
 	// level is when the bucket will be full again (the generic cell rate algorithm), in
 	// nanoseconds since 1970.
 	level atomic.Int64
+	// told is when a refusal was last logged, in the same.
+	told atomic.Int64
 }
+
+// tellEvery is how often the log has that somebody asks too much.
+const tellEvery = 10 * time.Second
 
 // take says how long a request has to wait for its turn. One that would have to wait
 // longer than hold is not counted.
@@ -96,7 +101,10 @@ func (b *bucket) wait(ctx context.Context, now time.Time, l limit) error {
 	if wait <= hold {
 		return nil
 	}
-	return refusal{after: wait - hold, error: problem.New(problem.TooManyRequests, "more than %d requests a second came from here", time.Second/l.every)}
+	last := b.told.Load()
+	silent := now.UnixNano()-last < int64(tellEvery) || !b.told.CompareAndSwap(last, now.UnixNano())
+	return refusal{after: wait - hold, silent: silent,
+		error: problem.New(problem.TooManyRequests, "more than %d requests a second come from here", time.Second/l.every)}
 }
 
 // sources are the accounts of addresses, for requests that prove no workload. Its

@@ -19,7 +19,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	now, p := s.now(), f.pod
 	s.running--
 	defer s.work()
-	s.note(err, f.started, now)
+	s.note(f, err, now)
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
 		switch {
@@ -61,7 +61,7 @@ func (s *Server) fail(p *pod, err error, started, now time.Time) {
 	switch {
 	case pause < 0:
 		pause = 0
-	case passing(err) && s.outage():
+	case passing(err) && s.outage(now):
 		pause = max(firstRetry-now.Sub(started), 0) // the queue sees to it that one at a time asks
 	case passing(err):
 		pause = min(firstRetry<<min(p.failed-1, 10), lastRetry)
@@ -82,7 +82,7 @@ func (s *Server) fail(p *pod, err error, started, now time.Time) {
 }
 
 // note takes from the outcome of a call what it says of podid-auth. mu is held.
-func (s *Server) note(err error, started, now time.Time) {
+func (s *Server) note(f *flight, err error, now time.Time) {
 	code := problem.Code("")
 	if err != nil {
 		code = problem.Of(err).Code
@@ -96,14 +96,16 @@ func (s *Server) note(err error, started, now time.Time) {
 		s.paused, s.pausedFor = later(s.paused, now.Add(pause+rand.N(pause/4))), err
 	case away(code):
 		if s.away++; s.away == 1 {
-			s.awaySince = now
+			s.awaySince, s.awayOne = now, f.pod.uid
+		} else if s.awayOne != f.pod.uid {
+			s.awayOne = "" // several
 		}
 		s.awayFor = err
-		s.nextProbe = later(started.Add(probeEvery+rand.N(probeEvery/2)), now.Add(50*time.Millisecond))
+		s.nextProbe = later(f.started.Add(probeEvery+rand.N(probeEvery/2)), now.Add(50*time.Millisecond))
 	case code == problem.ReplicaBehind:
 		// It says nothing of the others.
 	default:
-		if s.away > 0 && now.Sub(s.awaySince) > firstRetry {
+		if s.outage(now) {
 			s.release(now)
 		}
 		s.away, s.awayFor, s.tooMuch, s.pausedFor = 0, nil, 0, nil
@@ -114,8 +116,11 @@ func (s *Server) note(err error, started, now time.Time) {
 }
 
 // outage reports whether podid-auth answers nobody: then those who failed are not
-// asked for again one by one, but wait for the one that probes.
-func (s *Server) outage() bool { return s.away > 1 }
+// asked for again one by one, but wait for the one that probes. One pod whose calls fail may
+// be the only one whose calls do, until no other's succeeded for a while.
+func (s *Server) outage(now time.Time) bool {
+	return s.away > 1 && (s.awayOne == "" || now.Sub(s.awaySince) > 2*time.Second)
+}
 
 // release lets all that failed while podid-auth was away ask again. mu is held.
 func (s *Server) release(now time.Time) {
@@ -138,7 +143,7 @@ func (s *Server) slow(f *flight) error {
 	defer s.mu.Unlock()
 	now := s.now()
 	switch {
-	case !f.started.IsZero():
+	case !f.started.IsZero() && now.Sub(f.started) >= cmp.Or(s.Timeout, defaultTimeout):
 		return problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", patience)
 	case now.Before(s.paused) && s.pausedFor != nil:
 		return refusal{after: s.paused.Sub(now), error: s.pausedFor}
