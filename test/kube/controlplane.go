@@ -209,6 +209,20 @@ func (cp *ControlPlane) RotateSigningKey(keepOld bool) error {
 	return os.WriteFile(cp.signingKey(cp.generation), key, 0o600)
 }
 
+// ForgetSigningKeys drops all keys for service account tokens but the newest n, from the next start of the API server on.
+func (cp *ControlPlane) ForgetSigningKeys(n int) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	cp.verifying = cp.verifying[max(0, len(cp.verifying)-n):]
+}
+
+// SigningKey is the newest key for service account tokens, in PEM: for tests that sign what no API server would.
+func (cp *ControlPlane) SigningKey() ([]byte, error) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	return os.ReadFile(cp.signingKey(cp.generation))
+}
+
 func (cp *ControlPlane) signingKey(generation int) string {
 	return cp.run.file("token-" + strconv.Itoa(generation) + ".key")
 }
