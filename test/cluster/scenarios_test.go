@@ -1,0 +1,76 @@
+package cluster_test
+
+import (
+	"testing"
+
+	"github.com/openpodidentity/podid/test/cluster/lab"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/agentrestarted"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/apiserveraway"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/associationchanged"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/associationdeleted"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/carotated"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/clockskew"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/forgedagent"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/nodescope"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/podbeforeassociation"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/podended"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/podterminating"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/refusals"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/replicaheldback"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/replicaskilled"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/signingkeyremoved"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/tokenrotated"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/uninstall"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/upgrade"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/walkthrough"
+	"github.com/openpodidentity/podid/test/kube"
+)
+
+// scenarios in the order in which they run: those that disturb more come later.
+var scenarios = []struct {
+	name string
+	run  func(*testing.T, *lab.Lab)
+}{
+	{"walkthrough", walkthrough.Run},
+	{"podbeforeassociation", podbeforeassociation.Run},
+	{"associationchanged", associationchanged.Run},
+	{"associationdeleted", associationdeleted.Run},
+	{"tokenrotated", tokenrotated.Run},
+	{"podended", podended.Run},
+	{"podterminating", podterminating.Run},
+	{"nodescope", nodescope.Run},
+	{"forgedagent", forgedagent.Run},
+	{"refusals", refusals.Run},
+	{"clockskew", clockskew.Run},
+	{"replicaskilled", replicaskilled.Run},
+	{"replicaheldback", replicaheldback.Run},
+	{"agentrestarted", agentrestarted.Run},
+	{"carotated", carotated.Run},
+	{"apiserveraway", apiserveraway.Run},
+	{"signingkeyremoved", signingkeyremoved.Run},
+	{"upgrade", upgrade.Run},
+	{"uninstall", uninstall.Run},
+}
+
+// TestScenarios runs every scenario, one after the other, in one cluster.
+func TestScenarios(t *testing.T) {
+	kube.NeedNodes(t)
+	l, err := lab.Start(t.Context(), lab.Options{Progress: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(l.Tails())
+		}
+		if err := l.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.Install(t.Context(), l.AWS.ServicePrincipal()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) { s.run(t, l) })
+	}
+}
