@@ -1,5 +1,7 @@
-# One set of build flags everywhere, so that every target shares one build cache.
-export GOFLAGS ?= -buildvcs=false
+# One set of build flags everywhere, those of the images and of test/kube, so that every
+# target shares one build cache. The race detector alone needs cgo.
+export GOFLAGS ?= -buildvcs=false -trimpath
+export CGO_ENABLED ?= 0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO ?= go
 # A compiler says nothing for a minute; this says how far it is. Errors pass through.
@@ -25,8 +27,8 @@ test: ## All tests, then all again with the race detector (but test/, which driv
 	@$(GO) build -v ./... $(PROGRESS)
 	@$(GO) test $(TESTFLAGS) ./...
 	@echo "pass 2 of 2: go test -race (needs a C compiler)"
-	@$(GO) build -race -v ./... $(PROGRESS)
-	@$(GO) test -race $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/)
+	@CGO_ENABLED=1 $(GO) build -race -v ./... $(PROGRESS)
+	@CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) $$($(GO) list ./... | grep -v /test/)
 
 KILLS ?= 100
 interop: ## Other people's clients (skips by name what is missing), and a killed world, KILLS times
