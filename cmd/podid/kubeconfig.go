@@ -7,6 +7,7 @@ import (
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/problem"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // kubeconfig is how a command gets to a cluster: as kubectl does, with the same flags.
@@ -54,6 +56,7 @@ func (k *kubeconfig) config() (*rest.Config, error) {
 		return nil, p.Fixed("give --kubeconfig FILE and --context NAME, as with kubectl")
 	}
 	config.QPS = -1
+	log.SetLogger(logr.Discard()) // controller-runtime complains if nobody sets one
 	return config, nil
 }
 
@@ -91,7 +94,10 @@ func (k *kubeconfig) current() (string, error) {
 // failed is the problem of a call to the API server; doing says what it was for.
 func (k *kubeconfig) failed(doing string, err error) error {
 	var status apierrors.APIStatus
+	var told *problem.Problem
 	switch {
+	case errors.As(err, &told):
+		return err
 	case errors.Is(err, context.Canceled):
 		return err
 	case meta.IsNoMatchError(err):

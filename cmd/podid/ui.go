@@ -81,6 +81,15 @@ func (o *output) flag(c *cobra.Command) {
 	must(c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
+// check refuses other values before anything is done.
+func (o output) check() error {
+	switch o {
+	case "text", "json", "yaml":
+		return nil
+	}
+	return problem.New(problem.Usage, "-o %s is none of text, json and yaml", o)
+}
+
 // print writes value as JSON or YAML, or calls text.
 func (o output) print(w io.Writer, value any, text func(*ui)) error {
 	switch o {
@@ -100,7 +109,7 @@ func (o output) print(w io.Writer, value any, text func(*ui)) error {
 		_, err = w.Write(encoded)
 		return err
 	}
-	return problem.New(problem.Usage, "-o %s is none of text, json and yaml", o)
+	return o.check()
 }
 
 // must is for errors that only a mistake in the program can cause.

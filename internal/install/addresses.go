@@ -1,0 +1,118 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/openpodidentity/podid/problem"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// removesWithin bounds the removal on one node: its kubelet may be away.
+const removesWithin = 90 * time.Second
+
+// removeAddresses takes the agent's addresses off every node: a pod a node runs the
+// sidecar's program once more. Nodes that are not ready are told of, and passed over: their
+// addresses go when they restart.
+func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplateSpec, report func(node string, err error)) error {
+	sidecar := slices.IndexFunc(template.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == "address" })
+	if sidecar < 0 {
+		return fmt.Errorf("the agent's daemon set has no container %q", "address")
+	}
+	nodes, err := c.Typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/os=linux"})
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, removesWithin)
+	defer cancel()
+	waiting := map[string]string{} // pod: node
+	for _, node := range nodes.Items {
+		if !nodeReady(node) {
+			report(node.Name, problem.New(problem.AddressUnavailable, "node %s is not ready, so the agent's address stays there", node.Name).
+				Because("nobody runs pods there").Fixed("it goes when the node restarts"))
+			continue
+		}
+		pod, err := c.Typed.CoreV1().Pods(Namespace).Create(ctx, removal(node.Name, template, sidecar), metav1.CreateOptions{FieldManager: string(fieldManager)})
+		if err != nil {
+			return fmt.Errorf("remove the address of node %s: %w", node.Name, err)
+		}
+		waiting[pod.Name] = node.Name
+	}
+	return c.removed(ctx, waiting, report)
+}
+
+// removed waits for the pods, and removes each as it ends.
+func (c Cluster) removed(ctx context.Context, waiting map[string]string, report func(node string, err error)) error {
+	err := c.until(ctx, "the removal of addresses", func() (bool, error) {
+		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-uninstall"})
+		if err != nil {
+			return false, err
+		}
+		for _, pod := range pods.Items {
+			node, ours := waiting[pod.Name]
+			if !ours || pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				continue
+			}
+			var failed error
+			if pod.Status.Phase == corev1.PodFailed {
+				failed = problem.New(problem.AddressUnavailable, "node %s keeps the agent's address", node).
+					Because("the program that removes it said%s", c.lastLineOf(ctx, pod.Name)).Fixed("on the node: ip link delete podid0")
+			}
+			report(node, failed)
+			delete(waiting, pod.Name)
+			if err := c.Typed.CoreV1().Pods(Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				return false, err
+			}
+		}
+		return len(waiting) == 0, nil
+	})
+	if ctx.Err() == nil || err == nil {
+		return err
+	}
+	for _, node := range waiting {
+		report(node, problem.New(problem.AddressUnavailable, "the agent's address was not removed from node %s in time", node).
+			Because("the pod that removes it did not run within %s", removesWithin).Fixed("on the node: ip link delete podid0; or restart it"))
+	}
+	return nil
+}
+
+func nodeReady(node corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// removal is the pod that removes the addresses of a node.
+func removal(node string, template corev1.PodTemplateSpec, sidecar int) *corev1.Pod {
+	spec := template.Spec.DeepCopy()
+	container := spec.InitContainers[sidecar]
+	container.Name, container.RestartPolicy = "remove", nil
+	container.Args = append(container.Args, "--remove")
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: Namespace, GenerateName: "podid-uninstall-",
+			Labels: map[string]string{"app.kubernetes.io/name": "podid-uninstall", partOf: "podid"},
+		},
+		Spec: corev1.PodSpec{
+			NodeName: node, HostNetwork: true, RestartPolicy: corev1.RestartPolicyNever,
+			AutomountServiceAccountToken: new(bool), EnableServiceLinks: new(bool),
+			Tolerations: spec.Tolerations, ImagePullSecrets: spec.ImagePullSecrets,
+			SecurityContext: spec.SecurityContext, Containers: []corev1.Container{container},
+			TerminationGracePeriodSeconds: new(int64),
+		},
+	}
+}
+
+func (c Cluster) lastLineOf(ctx context.Context, pod string) string {
+	lines := int64(1)
+	text, err := c.Typed.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{TailLines: &lines}).DoRaw(ctx)
+	if err != nil || len(text) == 0 {
+		return " nothing"
+	}
+	return ": " + string(text)
+}

@@ -1,0 +1,241 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid/api/v1alpha1"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Associations are all that the cluster has, as objects to be applied again: without
+// what the API server and podid note on them.
+func (c Cluster) Associations(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodIdentityAssociationList"))
+	if err := c.API.List(ctx, list); err != nil {
+		if absent(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("list associations: %w", err)
+	}
+	var all []*unstructured.Unstructured
+	for _, item := range list.Items {
+		kept := &unstructured.Unstructured{Object: map[string]any{"spec": item.Object["spec"]}}
+		kept.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodIdentityAssociation"))
+		kept.SetNamespace(item.GetNamespace())
+		kept.SetName(item.GetName())
+		kept.SetLabels(item.GetLabels())
+		annotations := item.GetAnnotations()
+		delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		kept.SetAnnotations(annotations)
+		all = append(all, kept)
+	}
+	return all, nil
+}
+
+// Removal says what is removed.
+type Removal struct {
+	// Associations removes the custom resource with all its objects, and the policy
+	// that guards them; both stay otherwise. An association that is made while nothing guards it would
+	// be in force after the next installation.
+	Associations bool
+	DryRun       bool
+	// Report is told of each step.
+	Report func(Change)
+	// Addresses is told how far the removal of the nodes' addresses is.
+	Addresses func(node string, err error)
+}
+
+// kept stay unless associations go.
+var kept = []string{
+	"CustomResourceDefinition podidentityassociations.podid.dev",
+	"ValidatingAdmissionPolicy pass-role.podid.dev", "ValidatingAdmissionPolicyBinding pass-role.podid.dev",
+}
+
+// Uninstall removes podid from the cluster: first what is in the way of pods, then
+// the programs, then what they left on the nodes, then the rest.
+func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
+	objects, err := c.everything(ctx)
+	if err != nil {
+		return err
+	}
+	image, err := c.agentTemplate(ctx)
+	if err != nil {
+		return err
+	}
+	var last []*unstructured.Unstructured
+	for _, object := range objects {
+		switch {
+		case slices.Contains(kept, Name(object)):
+			if r.Associations {
+				last = append(last, object)
+			}
+			continue
+		case object.GetKind() == "Namespace":
+			continue
+		}
+		if err := c.takeAway(ctx, object, r); err != nil {
+			return err
+		}
+	}
+	if !r.DryRun {
+		if err := c.liftTaints(ctx); err != nil {
+			return err
+		}
+		if image != nil {
+			if err := c.noPods(ctx); err != nil {
+				return err
+			}
+			if err := c.removeAddresses(ctx, *image, r.Addresses); err != nil {
+				return err
+			}
+		}
+	}
+	// The custom resource before the policy that guards its objects.
+	slices.SortStableFunc(last, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetKind(), b.GetKind()) })
+	for _, object := range last {
+		if err := c.takeAway(ctx, object, r); err != nil {
+			return err
+		}
+		if !r.DryRun {
+			if err := c.gone(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	namespace, err := c.get(ctx, "v1", "Namespace", Namespace)
+	if err != nil || namespace == nil {
+		return err
+	}
+	if err := c.takeAway(ctx, namespace, r); err != nil || r.DryRun {
+		return err
+	}
+	return c.gone(ctx, namespace)
+}
+
+// everything is what this version installs and what another has, in the order of removal.
+func (c Cluster) everything(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	own, err := Render(Options{})
+	if err != nil {
+		return nil, err
+	}
+	var all []*unstructured.Unstructured
+	for _, kind := range installable {
+		there, err := c.installed(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, object := range own {
+			if object.GroupVersionKind() == kind && !slices.ContainsFunc(there, func(o *unstructured.Unstructured) bool { return Name(o) == Name(object) }) {
+				there = append(there, object)
+			}
+		}
+		all = append(all, there...)
+	}
+	for _, object := range own {
+		if !slices.Contains(installable, object.GroupVersionKind()) {
+			all = append(all, object)
+		}
+	}
+	return all, nil
+}
+
+// takeAway removes an object if it is there.
+func (c Cluster) takeAway(ctx context.Context, object *unstructured.Unstructured, r Removal) error {
+	there := &unstructured.Unstructured{}
+	there.SetGroupVersionKind(object.GroupVersionKind())
+	if err := c.API.Get(ctx, client.ObjectKeyFromObject(object), there); absent(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("get %s: %w", Name(object), err)
+	}
+	if err := c.remove(ctx, object, r.DryRun); err != nil {
+		return err
+	}
+	r.Report(Change{Object: Name(object), Action: Removed})
+	return nil
+}
+
+// gone waits until an object is not there any more.
+func (c Cluster) gone(ctx context.Context, object *unstructured.Unstructured) error {
+	there := &unstructured.Unstructured{}
+	there.SetGroupVersionKind(object.GroupVersionKind())
+	return c.until(ctx, "the end of "+Name(object), func() (bool, error) {
+		err := c.API.Get(ctx, client.ObjectKeyFromObject(object), there)
+		if absent(err) {
+			return true, nil
+		}
+		return false, err
+	})
+}
+
+// noPods waits until podid's programs have ended: an agent that runs would set its
+// address again.
+func (c Cluster) noPods(ctx context.Context) error {
+	return c.until(ctx, "the end of podid's pods", func() (bool, error) {
+		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-agent"})
+		if err != nil {
+			return false, err
+		}
+		return len(pods.Items) == 0, nil
+	})
+}
+
+func (c Cluster) until(ctx context.Context, what string, done func() (bool, error)) error {
+	for {
+		ok, err := done()
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("wait for %s: %w", what, err)
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// startupTaint is lifted from nodes that still have it: nobody would any more.
+const startupTaint = "podid.dev/agent-not-ready"
+
+func (c Cluster) liftTaints(ctx context.Context) error {
+	nodes, err := c.Typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, node := range nodes.Items {
+		is := func(t corev1.Taint) bool { return t.Key == startupTaint }
+		if !slices.ContainsFunc(node.Spec.Taints, is) {
+			continue
+		}
+		node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, is)
+		if _, err := c.Typed.CoreV1().Nodes().Update(ctx, &node, metav1.UpdateOptions{FieldManager: string(fieldManager)}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("lift the startup taint of node %s: %w", node.Name, err)
+		}
+	}
+	return nil
+}
+
+// agentTemplate is what agents are made from; nil if there are none.
+func (c Cluster) agentTemplate(ctx context.Context) (*corev1.PodTemplateSpec, error) {
+	daemons, err := c.Typed.AppsV1().DaemonSets(Namespace).Get(ctx, "podid-agent", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get the agent's daemon set: %w", err)
+	}
+	return &daemons.Spec.Template, nil
+}

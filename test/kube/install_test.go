@@ -1,0 +1,310 @@
+//go:build unix
+
+package kube_test
+
+import (
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authorization "k8s.io/api/authorization/v1"
+	rbac "k8s.io/api/rbac/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/openpodidentity/podid/internal/install"
+	"github.com/openpodidentity/podid/test/kube"
+)
+
+const installYAML = "../../deploy/install.yaml"
+
+// installWorld is a cluster without nodes: programs are deployed, and never run.
+type installWorld struct {
+	*kube.ControlPlane
+	install.Cluster
+}
+
+func newInstallWorld(t *testing.T) *installWorld {
+	t.Helper()
+	cp := kube.New(t, kube.Options{ControllerManager: true})
+	cluster, err := install.Connect(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &installWorld{cp, cluster}
+}
+
+// apply is podid install with settings over those that the cluster has.
+func (w *installWorld) apply(t *testing.T, o install.Options, dryRun bool) map[install.Action][]string {
+	t.Helper()
+	current, err := w.Current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := install.Render(current.Keep(o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	did := map[install.Action][]string{}
+	err = w.Apply(t.Context(), objects, dryRun, func(c install.Change) {
+		did[c.Action] = append(did[c.Action], fmt.Sprintf("%s %v", c.Object, c.Differences))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return did
+}
+
+func (w *installWorld) uninstall(t *testing.T, associations bool) {
+	t.Helper()
+	err := w.Uninstall(t.Context(), install.Removal{
+		Associations: associations,
+		Report:       func(install.Change) {},
+		Addresses:    func(node string, err error) { t.Errorf("there is no node %s: %v", node, err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// objects are all of the cluster, but for news of it and what the API server makes of others.
+func (w *installWorld) objects(t *testing.T) map[string]bool {
+	t.Helper()
+	lists, err := discovery.NewDiscoveryClientForConfigOrDie(w.Config()).ServerPreferredResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	config := w.Config()
+	config.WarningHandler = rest.NoWarnings{} // of kinds that are old
+	api := dynamic.NewForConfigOrDie(config)
+	for _, list := range lists {
+		group, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list.APIResources {
+			if !slices.Contains(r.Verbs, "list") || slices.Contains([]string{"Event", "Lease", "ComponentStatus", "APIService"}, r.Kind) {
+				continue
+			}
+			found, err := api.Resource(group.WithResource(r.Name)).List(t.Context(), meta.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range found.Items {
+				all[fmt.Sprintf("%s.%s %s/%s", r.Kind, group.Group, o.GetNamespace(), o.GetName())] = true
+			}
+		}
+	}
+	return all
+}
+
+func (w *installWorld) run(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args[1:], err, out)
+	}
+	return string(out)
+}
+
+func onlyIn(a, b map[string]bool) []string {
+	var only []string
+	for name := range a {
+		if !b[name] {
+			only = append(only, name)
+		}
+	}
+	slices.Sort(only)
+	return only
+}
+
+var lab = map[string]string{"clusterName": "lab", "region": "eu-central-1", "account": "111122223333"}
+
+func TestInstallingAgainIsUpgradingAndUninstallingLeavesNothing(t *testing.T) {
+	w := newInstallWorld(t)
+	w.settled(t)
+	before := w.objects(t)
+
+	if did := w.apply(t, install.Options{Settings: lab}, true); len(did[install.Created]) < 25 || len(did) != 1 {
+		t.Errorf("a dry run on an empty cluster: %v", did)
+	}
+	if made := onlyIn(w.objects(t), before); made != nil {
+		t.Fatalf("a dry run made %v", made)
+	}
+	if did := w.apply(t, install.Options{Settings: lab}, false); len(did) != 1 {
+		t.Errorf("an installation in an empty cluster: %v", did)
+	}
+	if did := w.apply(t, install.Options{}, false); len(did) != 1 || len(did[install.Unchanged]) < 25 {
+		t.Errorf("the same again, settings kept: %v", did)
+	}
+
+	// Another version: an object that is no more, one of somebody else's, a setting.
+	ours := &rbac.ClusterRole{ObjectMeta: meta.ObjectMeta{Name: "podid-of-old", Labels: map[string]string{"app.kubernetes.io/managed-by": "podid"}}}
+	theirs := &rbac.ClusterRole{ObjectMeta: meta.ObjectMeta{Name: "podid-of-theirs", Labels: map[string]string{"app.kubernetes.io/part-of": "podid"}}}
+	for _, role := range []*rbac.ClusterRole{ours, theirs} {
+		if err := w.API.Create(t.Context(), role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dry := w.apply(t, install.Options{Settings: map[string]string{"sessionDuration": "2h"}}, true)
+	did := w.apply(t, install.Options{Settings: map[string]string{"sessionDuration": "2h"}}, false)
+	for _, done := range []map[install.Action][]string{dry, did} {
+		if removed := done[install.Removed]; len(removed) != 1 || !strings.Contains(removed[0], "podid-of-old") {
+			t.Errorf("removed: %v", removed)
+		}
+		changed := strings.Join(done[install.Changed], "\n")
+		if len(done[install.Changed]) != 3 || strings.Count(changed, "podid.dev/settings") != 2 || !strings.Contains(changed, "sessionDuration") {
+			t.Errorf("changed: %s", changed)
+		}
+	}
+	if err := w.API.Delete(t.Context(), theirs); err != nil {
+		t.Fatalf("somebody else's: %v", err)
+	}
+
+	w.associate(t)
+	w.uninstall(t, false)
+	left := onlyIn(w.objects(t), before)
+	want := []string{
+		"CustomResourceDefinition.apiextensions.k8s.io /podidentityassociations.podid.dev",
+		"PodIdentityAssociation.podid.dev default/cart",
+		"ValidatingAdmissionPolicy.admissionregistration.k8s.io /pass-role.podid.dev",
+		"ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io /pass-role.podid.dev",
+	}
+	if !slices.Equal(left, want) {
+		t.Errorf("left, with associations:\n%s", strings.Join(left, "\n"))
+	}
+	exported, err := w.Associations(t.Context())
+	if err != nil || len(exported) != 1 || exported[0].GetName() != "cart" {
+		t.Errorf("exported %v, %v", exported, err)
+	}
+	w.uninstall(t, true)
+	if left := onlyIn(w.objects(t), before); left != nil {
+		t.Errorf("left: %v", left)
+	}
+	if gone := onlyIn(before, w.objects(t)); gone != nil {
+		t.Errorf("taken along: %v", gone)
+	}
+}
+
+// settled waits until the controller manager has made what it makes once.
+func (w *installWorld) settled(t *testing.T) {
+	t.Helper()
+	var last map[string]bool
+	for range 60 {
+		now := w.objects(t)
+		if maps.Equal(now, last) && now["ServiceAccount. default/default"] {
+			return
+		}
+		last = now
+		time.Sleep(time.Second)
+	}
+	t.Fatal("the cluster goes on changing")
+}
+
+func (w *installWorld) associate(t *testing.T) {
+	t.Helper()
+	apply := w.Kubectl(t.Context(), "apply", "-f", "-")
+	apply.Stdin = strings.NewReader(`{"apiVersion":"podid.dev/v1alpha1","kind":"PodIdentityAssociation",` +
+		`"metadata":{"name":"cart","namespace":"default"},"spec":{"roleARN":"arn:aws:iam::111122223333:role/cart"}}`)
+	w.run(t, apply)
+}
+
+func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
+	w := newInstallWorld(t)
+	w.settled(t)
+	before := w.objects(t)
+	first := w.run(t, w.Kubectl(t.Context(), "apply", "-f", installYAML))
+	if strings.Contains(strings.ToLower(first), "warning") {
+		t.Errorf("kubectl warns:\n%s", first)
+	}
+	patch := w.Kubectl(t.Context(), "-n", "podid-system", "patch", "configmap", "podid", "--type=merge", "-p", `{"data":{"clusterName":"lab"}}`)
+	w.run(t, patch)
+	again := w.run(t, w.Kubectl(t.Context(), "apply", "-f", installYAML))
+	for line := range strings.Lines(again) {
+		if !strings.HasSuffix(strings.TrimSpace(line), "unchanged") && !strings.Contains(line, "configured") {
+			t.Errorf("the second time: %s", line)
+		}
+	}
+	config, err := w.Typed.CoreV1().ConfigMaps("podid-system").Get(t.Context(), "podid", meta.GetOptions{})
+	if err != nil || config.Data["clusterName"] != "lab" {
+		t.Errorf("the setting is gone: %v, %v", config.Data, err)
+	}
+	// podid goes on from there.
+	if did := w.apply(t, install.Options{}, false); len(did[install.Created])+len(did[install.Removed]) > 0 {
+		t.Errorf("podid install over kubectl apply: %v", did)
+	}
+	w.uninstall(t, true)
+	if left := onlyIn(w.objects(t), before); left != nil {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// Who holds the agent's own token may do nothing, and who holds podid-webhook's reads
+// accounts and associations.
+func TestProgramsMayDoWhatTheyNeedAndNoMore(t *testing.T) {
+	w := newInstallWorld(t)
+	w.apply(t, install.Options{}, false)
+	everybody := map[string]bool{} // what every account of a cluster may
+	for _, program := range []string{"nobody", "podid-agent", "podid-webhook", "podid-auth"} {
+		rules := w.mayDo(t, "system:serviceaccount:podid-system:"+program, program == "nobody")
+		switch program {
+		case "nobody":
+			everybody = rules
+			continue
+		case "podid-agent":
+			if more := onlyIn(rules, everybody); more != nil {
+				t.Errorf("podid-agent may %v", more)
+			}
+		default:
+			for _, rule := range onlyIn(rules, everybody) {
+				for _, never := range []string{"*", "impersonate", "escalate", "bind", "pods/exec", "nodes"} {
+					if slices.Contains(strings.Fields(rule), never) {
+						t.Errorf("%s may %s", program, rule)
+					}
+				}
+				if program == "podid-webhook" && !strings.HasPrefix(rule, "get ") && !strings.HasPrefix(rule, "list ") && !strings.HasPrefix(rule, "watch ") {
+					t.Errorf("podid-webhook may %s", rule)
+				}
+			}
+		}
+	}
+}
+
+// mayDo is what RBAC gives an account in podid's namespace, as "verb resource.group name".
+func (w *installWorld) mayDo(t *testing.T, user string, wait bool) map[string]bool {
+	t.Helper()
+	config := w.Config()
+	config.Impersonate.UserName = user
+	config.Impersonate.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:podid-system", "system:authenticated"}
+	as, err := install.Connect(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	may := map[string]bool{}
+	for range 100 {
+		review, err := as.Typed.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), &authorization.SelfSubjectRulesReview{Spec: authorization.SelfSubjectRulesReviewSpec{Namespace: "podid-system"}}, meta.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range review.Status.ResourceRules {
+			for _, verb := range rule.Verbs {
+				for _, resource := range rule.Resources {
+					may[strings.TrimSpace(fmt.Sprintf("%s %s %s %s", verb, resource, strings.Join(rule.APIGroups, ","), strings.Join(rule.ResourceNames, ",")))] = true
+				}
+			}
+		}
+		if len(may) > 0 || !wait {
+			return may
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return may
+}
