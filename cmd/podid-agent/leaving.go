@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 // leaving is how an agent goes without a client noticing: it takes no new connections, and
 // closes those it has when it has answered the next request of each.
 // http.Server.Shutdown alone drops a request that it reads after it was called.
-type leaving struct{ now atomic.Bool }
+type leaving struct {
+	now     atomic.Bool
+	serving sync.WaitGroup // the sockets
+}
 
 func (l *leaving) from(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,6 +34,7 @@ func (l *leaving) wait(sockets []net.Listener, bounds *listen.Connections) {
 	for _, socket := range sockets {
 		_ = socket.Close()
 	}
+	l.serving.Wait() // what was accepted last is counted
 	for end := time.Now().Add(leaveFor); bounds.Count() > 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 	}
 }

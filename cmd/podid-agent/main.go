@@ -46,6 +46,7 @@ It takes its node's name from NODE_NAME and podid's namespace from POD_NAMESPACE
 		Example: `  podid-agent                                        # as the DaemonSet runs it
   podid-agent --auth podid-auth.identity.svc:8443    # podid-auth in another namespace
   podid-agent --listen 127.0.0.1:8080 --log-level debug
+  podid-agent --eks --cluster production             # on EKS, without podid-auth
   podid-agent address                                # keep the addresses on the node`,
 		Version:       version,
 		SilenceErrors: true,

@@ -20,6 +20,9 @@ type options struct {
 	connections, perClient   int
 	rate, pods, calls, queue int
 	logLevel                 string
+
+	eks                               bool
+	cluster, region, endpoint, issuer string
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
@@ -35,11 +38,16 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.handover, "handover", "@podid-agent", "Unix socket where an agent takes over from the one before; empty: nowhere")
 	f.StringSliceVar(&o.hosts, "allow-host", nil, "names that requests may be for, beside the agent's own addresses and loopback")
 	f.DurationVar(&o.maxStaleness, "max-staleness", time.Hour, "how long credentials are served without news of their pod")
-	f.IntVar(&o.connections, "max-connections", 2048, "connections in all")
-	f.IntVar(&o.perClient, "max-connections-per-client", 256, "connections of one IP address")
+	f.IntVar(&o.connections, "max-connections", 4096, "connections in all")
+	f.IntVar(&o.perClient, "max-connections-per-client", 1024, "connections of one IP address")
 	f.IntVar(&o.rate, "max-rate", 300, "requests a second of one pod")
 	f.IntVar(&o.pods, "max-pods", 4096, "pods that are remembered")
 	f.IntVar(&o.calls, "max-calls", 8, "calls to podid-auth at once")
 	f.IntVar(&o.queue, "max-waiting", 1024, "pods that wait for such a call")
+	f.BoolVar(&o.eks, "eks", false, "on EKS: ask AWS's EKS Auth instead of podid-auth, signed with the node's role")
+	f.StringVar(&o.cluster, "cluster", "", "with --eks: the cluster's name")
+	f.StringVar(&o.region, "region", "", "with --eks: the region; empty: AWS_REGION, or what the instance says")
+	f.StringVar(&o.endpoint, "endpoint", "", "with --eks: EKS Auth; empty: AWS_ENDPOINT_URL_EKS_AUTH, or AWS's of the region")
+	f.StringVar(&o.issuer, "issuer", "", "with --eks: the issuer whose public keys prove tokens; empty: EKS Auth proves them, each anew")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/openpodidentity/podid/internal/agent"
 	"github.com/openpodidentity/podid/internal/listen"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -39,4 +40,11 @@ func reachable(ctx context.Context, addresses []string) (err error) {
 		}
 	}
 	return problem.New(problem.AddressUnavailable, "the node has none of the addresses %q", addresses).From(err)
+}
+
+// metrics are for Prometheus, in its text format.
+func metrics(server *agent.Server) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", server.ServeMetrics)
+	return mux
 }

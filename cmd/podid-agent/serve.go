@@ -34,11 +34,11 @@ const (
 
 // serve answers the SDKs until ctx ends.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	server, stream, err := newAgent(o, log)
+	server, err := newNode(ctx, o, log)
 	if err != nil {
 		return err
 	}
-	sockets, err := takeOver(ctx, o, server, log)
+	sockets, err := takeOver(ctx, o, server.Server, log)
 	if err != nil {
 		return err
 	}
@@ -49,17 +49,24 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	for _, socket := range sockets {
-		group.Go(func() error { return unlessClosed(front.Serve(bounds.Listener(socket))) })
+		leaving.serving.Add(1)
+		group.Go(func() error {
+			defer leaving.serving.Done()
+			return unlessClosed(front.Serve(bounds.Listener(socket)))
+		})
 	}
 	seats := []*seat{newSeat(o.probes, probes(o.listen, server.Ready), log)}
+	if o.metrics != "" {
+		seats = append(seats, newSeat(o.metrics, metrics(server.Server), log))
+	}
 	for _, seat := range seats {
 		group.Go(func() error { return seat.run(ctx) })
 	}
 	if o.handover != "" {
-		group.Go(func() error { return handOver(ctx, o.handover, server, sockets, seats, log) })
+		group.Go(func() error { return handOver(ctx, o.handover, server.Server, sockets, seats, log) })
 	}
 	group.Go(func() error {
-		server.Follow(ctx, stream)
+		server.follow(ctx)
 		return nil
 	})
 	log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("version", version), slog.Any("addresses", o.listen), slog.String("auth", o.auth))

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -168,6 +169,9 @@ func (c *AuthClient) send(request *http.Request) (*http.Response, error) {
 	}
 	if ctx := request.Context(); ctx.Err() != nil {
 		return nil, fmt.Errorf("ask podid-auth: %w", context.Cause(ctx))
+	}
+	if told, is := errors.AsType[*problem.Problem](err); is {
+		return nil, told // what sends it knows better
 	}
 	return nil, problem.New(problem.AuthUnavailable, "podid-auth could not be reached").From(err)
 }
