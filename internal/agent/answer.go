@@ -19,13 +19,13 @@ import (
 // answer is what SDKs are sent, encoded once.
 type answer struct {
 	body      []byte
-	length    []string // Content-Length
+	length    [1]string // Content-Length
 	accessKey string
 	// association is the version they were issued under.
 	association stream.Version
 	received    time.Time
-	// refreshAt is when to ask for new ones, until when to stop serving these.
-	refreshAt, until, expires time.Time
+	// refreshAt is when to ask for new ones.
+	refreshAt, expires time.Time
 	// asked says whether anybody was served these; if not they are not refreshed.
 	asked atomic.Bool
 }
@@ -54,13 +54,16 @@ func newAnswer(reply Reply, now time.Time, ahead bool) (*answer, error) {
 
 // plan sets what follows from the rest. Renewal begins with between three and four
 // eighths of their life left, so that a third is left when it is done though many are
-// due; jitter spreads the pods that started together. What would expire on its
-// way to AWS is of no use.
+// due; jitter spreads the pods that started together.
 func (a *answer) plan() {
 	life := a.expires.Sub(a.received)
-	a.length = []string{strconv.Itoa(len(a.body))}
+	a.length[0] = strconv.Itoa(len(a.body))
 	a.refreshAt = a.expires.Add(-life*3/8 - rand.N(life/8+1))
-	a.until = a.expires.Add(-min(time.Second, life/10))
+}
+
+// until is when to stop serving these: what would expire on its way to AWS is of no use.
+func (a *answer) until() time.Time {
+	return a.expires.Add(-min(time.Second, a.expires.Sub(a.received)/10))
 }
 
 var contentType = []string{"application/json"} // exactly this: SDKs compare it
@@ -68,7 +71,7 @@ var contentType = []string{"application/json"} // exactly this: SDKs compare it
 func (a *answer) write(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"] = contentType
-	h["Content-Length"] = a.length
+	h["Content-Length"] = a.length[:]
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(a.body) // the client has gone: nobody to tell
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -84,4 +85,39 @@ func BenchmarkHTTP(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkMemory is what one workload takes, with a token and a session token as long as
+// real ones are.
+func BenchmarkMemory(b *testing.B) {
+	const pods = 1000
+	tokens := make([]string, pods)
+	for i := range tokens {
+		tokens[i] = mint(b, workload(i))
+	}
+	for b.Loop() {
+		n := newListener(b)
+		n.Log, n.Limits.Pods = nil, pods
+		n.hears(b, listed(nil))
+		n.answers(realistic)
+		before := heap()
+		for i, raw := range tokens {
+			n.hears(b, changed(i, "0f8fad5b-d9cb-469f-a165-70867728950e", 1_000_000))
+			// As net/http hands it over: nobody else keeps it.
+			if got := n.ask(b, string([]byte(raw))); got.Status != http.StatusOK {
+				b.Fatalf("%+v", got)
+			}
+		}
+		b.ReportMetric(float64(heap()-before)/pods, "B/workload")
+		b.ReportMetric(float64(len(tokens[0])), "B/token")
+		n.Close()
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

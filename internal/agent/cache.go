@@ -59,8 +59,8 @@ type pod struct {
 	listed, ended bool
 
 	hashes  [][sha256.Size]byte // of its tokens, oldest first
-	raw     string              // its newest token, to refresh with
-	expires time.Time           // of raw
+	token   packed              // its newest, to renew with
+	expires time.Time           // of token
 
 	flight  *flight
 	asked   time.Time // when it last had to wait, or was refused
@@ -114,7 +114,7 @@ func (s *Server) fresh(a *answer, now time.Time) bool {
 	if staleness == 0 {
 		staleness = defaultStaleness
 	}
-	return now.Before(a.until) && (now.Sub(a.received) < staleness || now.Sub(s.lastNews()) < staleness)
+	return now.Before(a.until()) && (now.Sub(a.received) < staleness || now.Sub(s.lastNews()) < staleness)
 }
 
 // wanted notes that somebody was served a, so that it is renewed, at once if that is due.
@@ -154,6 +154,7 @@ func (s *Server) remember(raw string, t token.Token) (*pod, error) {
 	}
 	if p.workload.PodUID == "" {
 		p.workload = t.Workload
+		p.workload.PodUID = p.uid // the one string for both
 	}
 	if _, twice := s.tokens[h]; !twice {
 		if len(p.hashes) == maxTokens {
@@ -167,7 +168,7 @@ func (s *Server) remember(raw string, t token.Token) (*pod, error) {
 	}
 	s.tokens[h] = verified{p, t.Expires.Unix(), unique.Make(t.KeyID)}
 	if !t.Expires.Before(p.expires) {
-		p.raw, p.expires = raw, t.Expires
+		p.token, p.expires = pack(raw), t.Expires
 		if a := p.answer.Load(); a != nil && p.flight == nil {
 			s.sleep(p, later(a.refreshAt, p.retryAt)) // there is a token to renew with again
 		}
@@ -233,7 +234,7 @@ func (s *Server) shed(p *pod) {
 	for _, h := range p.hashes {
 		delete(s.tokens, h)
 	}
-	p.hashes, p.raw, p.expires = nil, "", time.Time{}
+	p.hashes, p.token, p.expires = nil, packed{}, time.Time{}
 }
 
 // drop forgets what p was answered: the next request asks anew. mu is held.

@@ -132,7 +132,7 @@ func (s *Server) work() {
 			s.start(f)
 		case p != nil && (s.away == 0 || s.running == 0 && !now.Before(s.nextProbe)):
 			s.unqueue(p)
-			s.start(newFlight(p, p.raw))
+			s.start(newFlight(p, p.token.String()))
 		default:
 			s.rearm(now)
 			return

@@ -56,7 +56,7 @@ func (s *Server) Bequeath() ([]byte, error) {
 	defer s.mu.RUnlock()
 	e := estate{Format: estateFormat, News: s.news.at.Load(), Pods: make([]heir, 0, len(s.pods))}
 	for _, p := range s.pods {
-		h := heir{UID: p.uid, Workload: p.workload, Heard: p.heard, Listed: p.listed, Ended: p.ended, Token: p.raw, Expires: p.expires}
+		h := heir{UID: p.uid, Workload: p.workload, Heard: p.heard, Listed: p.listed, Ended: p.ended, Token: p.token.String(), Expires: p.expires}
 		for _, hash := range p.hashes {
 			v := s.tokens[hash]
 			h.Tokens = append(h.Tokens, heirToken{hash[:], v.expires, v.key.Value()})
@@ -96,7 +96,7 @@ func (s *Server) Inherit(bequeathed []byte) error {
 func (s *Server) inherit(h heir, now time.Time) {
 	p := s.place(h.UID)
 	p.workload, p.heard, p.listed, p.ended = h.Workload, h.Heard, h.Listed, h.Ended
-	p.raw, p.expires = h.Token, h.Expires
+	p.token, p.expires = pack(h.Token), h.Expires
 	if s.tokens == nil {
 		s.tokens = map[[sha256.Size]byte]verified{}
 	}

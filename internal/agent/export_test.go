@@ -9,3 +9,6 @@ func (s *Server) Remembered() (pods, tokens int) {
 	defer s.mu.RUnlock()
 	return len(s.pods), len(s.tokens)
 }
+
+// Repack is a token after it was kept.
+func Repack(raw string) string { return pack(raw).String() }

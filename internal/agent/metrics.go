@@ -142,7 +142,7 @@ func (s *Server) census() census {
 	}
 	for _, p := range s.pods {
 		a := p.answer.Load()
-		if a == nil || !now.Before(a.until) {
+		if a == nil || !now.Before(a.until()) {
 			continue
 		}
 		is.oldest = max(is.oldest, now.Sub(a.received))

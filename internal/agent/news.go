@@ -45,6 +45,7 @@ func (s *Server) hearAll(pods map[string]stream.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.work()
+	s.nextProbe = time.Time{} // podid-auth is there
 	for uid, p := range s.pods {
 		if _, ok := pods[uid]; ok || p.ended {
 			continue
@@ -91,8 +92,8 @@ func (s *Server) hear(uid string, is stream.Version) {
 	switch {
 	case p.flight != nil:
 		// An answer that is out of date is asked for again.
-	case wanted && is.UID != "" && p.raw != "" && s.now().Before(p.expires) && len(s.misses) < s.Limits.waiting():
-		s.want(p, p.raw)
+	case wanted && is.UID != "" && p.token != (packed{}) && s.now().Before(p.expires) && len(s.misses) < s.Limits.waiting():
+		s.want(p, p.token.String())
 	default:
 		s.sleep(p, s.now().Add(idle))
 	}

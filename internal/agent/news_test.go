@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -350,13 +351,13 @@ func TestABrokenStreamIsConnectedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newListener(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		connections := 0
+		var connections atomic.Int32
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			n.Follow(ctx, streamFunc(func(ctx context.Context, hear func(stream.Message) error) error {
-				connections++
-				switch connections {
+				connections.Add(1)
+				switch connections.Load() {
 				case 1:
 					return errors.New("refused")
 				case 2:
@@ -373,12 +374,12 @@ func TestABrokenStreamIsConnectedAnew(t *testing.T) {
 			t.Errorf("ready without a stream: %v", err)
 		}
 		pause(5 * time.Second)
-		if err := n.Ready(); err != nil || connections != 3 {
-			t.Errorf("%v after %d connections", err, connections)
+		if err := n.Ready(); err != nil || connections.Load() != 3 {
+			t.Errorf("%v after %d connections", err, connections.Load())
 		}
 		pause(26 * time.Second) // three pings did not come
-		if connections != 4 {
-			t.Errorf("%d connections", connections)
+		if connections.Load() != 4 {
+			t.Errorf("%d connections", connections.Load())
 		}
 		cancel()
 		<-done

@@ -23,6 +23,8 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
 		switch {
+		case reply.Association == p.heard:
+			reply.Association = p.heard // the one string for both
 		case !reply.Association.Older(p.heard):
 			p.heard = reply.Association
 		case err == nil && f.tries < maxTries && !s.closed:
@@ -72,8 +74,8 @@ func (s *Server) fail(p *pod, err error, started, now time.Time) {
 		p.answer.Store(nil)
 	}
 	switch a := p.answer.Load(); {
-	case a != nil && a.until.Before(p.retryAt):
-		s.sleep(p, a.until)
+	case a != nil && a.until().Before(p.retryAt):
+		s.sleep(p, a.until())
 	case a != nil || passing(err):
 		s.sleep(p, p.retryAt)
 	default:

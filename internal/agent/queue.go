@@ -53,7 +53,7 @@ func urgent(a, b *pod) bool {
 // end is when the pod has no credentials any more.
 func (p *pod) end() time.Time {
 	if a := p.answer.Load(); a != nil {
-		return a.until
+		return a.until()
 	}
 	return time.Time{}
 }
@@ -88,7 +88,7 @@ func (s *Server) sleep(p *pod, at time.Time) {
 // look decides what becomes of a pod whose time has come. mu is held.
 func (s *Server) look(p *pod, now time.Time) {
 	a := p.answer.Load()
-	if a != nil && !now.Before(a.until) {
+	if a != nil && !now.Before(a.until()) {
 		p.answer.Store(nil)
 		a = nil
 	}
@@ -108,7 +108,7 @@ func (s *Server) look(p *pod, now time.Time) {
 	default:
 		// Nobody needs them, or the token to ask with is too old: the next
 		// request brings its own, or they end.
-		s.sleep(p, a.until)
+		s.sleep(p, a.until())
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Server) evict(good func(keyID string) bool) {
 		if len(kept) == len(p.hashes) {
 			continue
 		}
-		p.hashes, p.raw, p.expires = kept, "", time.Time{} // whichever it was: the next request brings another
+		p.hashes, p.token, p.expires = kept, packed{}, time.Time{} // whichever it was: the next request brings another
 		if len(kept) == 0 {
 			s.drop(p)
 		}
