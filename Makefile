@@ -54,8 +54,14 @@ generate: ## Write generated files anew (deploy/crds from api, deploy/install.ya
 verify: generate ## Check that generated files and go.mod are up to date, and formatting
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
 	@$(GO) mod tidy -diff
+	@cd deploy/render && $(GO) mod tidy -diff
+	@cd deploy/images && $(GO) mod tidy -diff
 	@git diff --exit-code
 	@new=$$(git ls-files --others --exclude-standard api deploy); test -z "$$new" || { echo "generated and not committed: $$new"; exit 1; }
+
+test-deploy: ## The chart with many values, as Helm renders it, and how images are made
+	@cd deploy/render && $(GO) test -count=1 $(TESTFLAGS) ./...
+	@cd deploy/images && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 ARCHS ?= amd64,arm64
 images: ## The container images, from nothing, as OCI archives in dist/images (ARCHS, REGISTRY, TAG)
@@ -73,4 +79,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop oracle test-kube lint generate verify images bench fuzz clean
+.PHONY: help build demo test interop oracle test-kube test-deploy lint generate verify images bench fuzz clean

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
@@ -231,7 +230,7 @@ func (c Cluster) seeProblems(ctx context.Context, s *Status) error {
 	}
 	told := map[Told]time.Time{}
 	for _, e := range events.Items {
-		if !strings.HasPrefix(cmp.Or(e.ReportingController, e.Source.Component), "podid-") {
+		if cmp.Or(e.ReportingController, e.Source.Component) != "podid" {
 			continue
 		}
 		about := fmt.Sprintf("%s %s/%s", e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name)

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
+	"sigs.k8s.io/yaml"
+)
+
+const chartFolder = "../chart"
+
+// values that people give, each with what is special about it.
+var values = map[string]string{
+	"defaults":       ``,
+	"configured":     `settings: {clusterName: lab, region: eu-central-1, account: "111122223333", principal: service, annotations: "true"}`,
+	"labelled scope": `{settings: {region: eu-central-1, ipv6: "true", globalSTS: "true"}, labelledScope: {enabled: true}, webhook: {enabled: false}}`,
+	"cert-manager":   `certificates: {certManager: true}`,
+	"your issuer":    `certificates: {certManager: true, issuerRef: {name: corporate, kind: ClusterIssuer}}`,
+	"startup taint":  `startupTaint: {enabled: true}`,
+	"a proxy":        `proxy: {https: "http://proxy:3128", noProxy: "10.0.0.0/8"}`,
+	"web identity":   `baseCredentials: {webIdentity: {roleARN: "arn:aws:iam::111122223333:role/podid"}}`,
+	"much of your own": `{images: {registry: registry.example.com/podid, tag: v2, pullSecrets: [{name: regcred}]},
+  auth: {extraArgs: [--drain=9s], extraEnv: [{name: A, value: b}], podAnnotations: {a: b}, nodeSelector: {a: b}, tolerations: [{operator: Exists}],
+    affinity: {nodeAffinity: {}}, extraVolumes: [{name: v, emptyDir: {}}], extraVolumeMounts: [{name: v, mountPath: /v}]},
+  webhook: {extraArgs: [--drain=9s], extraEnv: [{name: A, value: b}], podAnnotations: {a: b}, nodeSelector: {a: b}, tolerations: [{operator: Exists}], affinity: {nodeAffinity: {}}},
+  agent: {extraArgs: [--max-rate=9], extraEnv: [{name: A, value: b}], podAnnotations: {a: b}, nodeSelector: {a: b}, tolerations: []},
+  crds: {install: false}, rbac: {aggregate: false}, namespace: {create: true}}`,
+}
+
+func render(t *testing.T, of, version string) []Object {
+	t.Helper()
+	objects, _, err := Render(chartFolder, Release{KubernetesVersion: version, Values: parse(t, of)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+func parse(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var parsed map[string]any
+	if err := yaml.Unmarshal([]byte(text), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func find(t *testing.T, objects []Object, kind, name string) map[string]any {
+	t.Helper()
+	for _, o := range objects {
+		if o.Kind == kind && o.Name == name {
+			return parse(t, o.Text)
+		}
+	}
+	t.Fatalf("there is no %s %s", kind, name)
+	return nil
+}
+
+func TestChartRendersWithWhatPeopleGive(t *testing.T) {
+	for name, of := range values {
+		t.Run(name, func(t *testing.T) {
+			seen := map[string]bool{}
+			for _, o := range render(t, of, "v1.37.2") {
+				id := o.Kind + " " + o.Namespace + "/" + o.Name
+				if seen[id] {
+					t.Errorf("%s is there twice", id)
+				}
+				seen[id] = true
+				var object map[string]any
+				if err := yaml.UnmarshalStrict([]byte(o.Text), &object); err != nil {
+					t.Errorf("%s: %v in\n%s", id, err, o.Text)
+				}
+				if strings.Contains(o.Text, "${PODID") {
+					t.Errorf("%s is not filled in", id)
+				}
+			}
+		})
+	}
+}
+
+func TestHelmLintHasNothingToSay(t *testing.T) {
+	for name, of := range values {
+		linter := lint.RunAll(chartFolder, parse(t, of), Namespace)
+		for _, m := range linter.Messages {
+			if m.Severity > support.InfoSev {
+				t.Errorf("%s: %s", name, m)
+			}
+		}
+	}
+}
+
+func TestValuesThatMeanNothingAreRefused(t *testing.T) {
+	for _, of := range []string{
+		`settings: {clustername: lab}`, `settings: {account: 111122223333}`, `settings: {region: "eu'+x"}`, `settings: {annotations: true}`,
+		`agent: {replicas: 2}`, `images: {registry: ""}`, `webhook: {enabled: "yes"}`, `labelledscope: {enabled: true}`,
+	} {
+		if _, _, err := Render(chartFolder, Release{Values: parse(t, of)}); err == nil {
+			t.Errorf("%s is accepted", of)
+		}
+	}
+	if _, _, err := Render(chartFolder, Release{KubernetesVersion: "v1.35.0", Values: parse(t, `labelledScope: {enabled: true}`)}); err == nil || !strings.Contains(err.Error(), "1.36") {
+		t.Errorf("the labelled scope before Kubernetes 1.36: %v", err)
+	}
+}
+
+func TestPoliciesComeBeforeWhatTheyGuard(t *testing.T) {
+	objects := render(t, values["labelled scope"], "v1.37.2")
+	at := func(kind string) int {
+		return slices.IndexFunc(objects, func(o Object) bool { return o.Kind == kind })
+	}
+	for _, policy := range []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} {
+		if i := at(policy); i < 0 || i > at("CustomResourceDefinition") {
+			t.Errorf("%s is at %d, the custom resource at %d", policy, i, at("CustomResourceDefinition"))
+		}
+	}
+}
+
+// Every container runs as somebody who is not root, may not become more, writes nowhere, and has no capability but the
+// one it needs.
+func TestContainersMayLittle(t *testing.T) {
+	capability := map[string][]any{"agent": {"NET_BIND_SERVICE"}, "address": {"NET_ADMIN"}}
+	for name, of := range values {
+		for _, o := range render(t, of, "v1.37.2") {
+			if o.Kind != "Deployment" && o.Kind != "DaemonSet" {
+				continue
+			}
+			spec := at(parse(t, o.Text), "spec", "template", "spec").(map[string]any)
+			if at(spec, "securityContext", "runAsNonRoot") != true || at(spec, "securityContext", "seccompProfile", "type") != "RuntimeDefault" {
+				t.Errorf("%s, %s: %v", name, o.Name, spec["securityContext"])
+			}
+			if host := spec["hostNetwork"]; (host == true) != (o.Kind == "DaemonSet") {
+				t.Errorf("%s, %s: hostNetwork %v", name, o.Name, host)
+			}
+			initial, _ := spec["initContainers"].([]any)
+			for _, c := range append(slices.Clone(initial), spec["containers"].([]any)...) {
+				container := c.(map[string]any)
+				context := container["securityContext"].(map[string]any)
+				added, _ := at(context, "capabilities", "add").([]any)
+				if context["allowPrivilegeEscalation"] != false || context["readOnlyRootFilesystem"] != true ||
+					!slices.Equal(at(context, "capabilities", "drop").([]any), []any{"ALL"}) || !slices.Equal(added, capability[container["name"].(string)]) {
+					t.Errorf("%s, container %s: %v", name, container["name"], context)
+				}
+				if at(container, "resources", "requests", "memory") == nil || at(container, "resources", "limits", "memory") == nil {
+					t.Errorf("%s, container %s: resources %v", name, container["name"], container["resources"])
+				}
+			}
+		}
+	}
+}
+
+// at walks into maps.
+func at(in any, path ...string) any {
+	for _, key := range path {
+		facts, ok := in.(map[string]any)
+		if !ok {
+			return nil
+		}
+		in = facts[key]
+	}
+	return in
+}
+
+// The rights of a program are those that its packages say they need, under "Permissions" in their comments.
+func TestRightsAreWhatThePackagesSay(t *testing.T) {
+	objects := render(t, "", "v1.37.2")
+	for role, want := range map[string][]string{
+		"ClusterRole podid-auth": {
+			// internal/token/kube
+			"pods: get list watch", "serviceaccounts: get list watch", "/.well-known/openid-configuration: get", "/openid/v1/jwks: get",
+			// internal/association/kube, internal/accesskey
+			"podidentityassociations.podid.dev: create delete get list patch watch", "iamroles.iam.podid.dev: pass",
+			"subjectaccessreviews.authorization.k8s.io: create",
+			// internal/association/annotation
+			"validatingadmissionpolicies.admissionregistration.k8s.io [pass-role-annotation.podid.dev]: get list watch",
+			"validatingadmissionpolicybindings.admissionregistration.k8s.io [pass-role-annotation.podid.dev]: get list watch",
+			// internal/reconcile
+			"podidentityassociations/status.podid.dev: patch", "events: create",
+			"mutatingwebhookconfigurations.admissionregistration.k8s.io [podid]: get list patch watch",
+		},
+		"Role podid-auth": {
+			"secrets: create get list watch", "secrets [podid-auth-tls podid-ca podid-webhook-tls]: update",
+			"configmaps: create", "configmaps [podid-ca]: get list patch watch", "configmaps [podid-annotations]: get update",
+			"leases.coordination.k8s.io: create", "leases.coordination.k8s.io [podid-auth]: get update",
+		},
+		"ClusterRole podid-webhook":       {"serviceaccounts: get list watch", "podidentityassociations.podid.dev: get list watch"},
+		"Role podid-webhook":              {"secrets [podid-webhook-tls]: get list watch"},
+		"ClusterRole podid-startup-taint": {"nodes: get list patch watch"},
+	} {
+		kind, name, _ := strings.Cut(role, " ")
+		got := rights(find(t, objects, kind, name))
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %s\nwant %s", role, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+		}
+	}
+	for _, o := range objects {
+		if strings.HasSuffix(o.Kind, "Binding") && strings.Contains(o.Text, "podid-agent") {
+			t.Errorf("the agent has rights: %s %s", o.Kind, o.Name)
+		}
+	}
+}
+
+// rights are a role's, "resource.group [names]: verbs".
+func rights(role map[string]any) []string {
+	verbs := map[string][]string{}
+	for _, r := range role["rules"].([]any) {
+		rule := r.(map[string]any)
+		var about []string
+		for _, path := range list(rule["nonResourceURLs"]) {
+			about = append(about, path)
+		}
+		for _, group := range list(rule["apiGroups"]) {
+			for _, resource := range list(rule["resources"]) {
+				name := strings.TrimSuffix(resource+"."+group, ".")
+				if names := list(rule["resourceNames"]); names != nil {
+					name += fmt.Sprint(" ", names)
+				}
+				about = append(about, name)
+			}
+		}
+		for _, name := range about {
+			verbs[name] = append(verbs[name], list(rule["verbs"])...)
+		}
+	}
+	var all []string
+	for name, of := range verbs {
+		slices.Sort(of)
+		all = append(all, name+": "+strings.Join(of, " "))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func list(of any) []string {
+	var all []string
+	items, _ := of.([]any)
+	for _, item := range items {
+		all = append(all, item.(string))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestProxyIsForWhatLeavesTheCluster(t *testing.T) {
+	objects := render(t, values["a proxy"], "v1.37.2")
+	for _, name := range []string{"podid-webhook"} {
+		if text := fmt.Sprint(find(t, objects, "Deployment", name)); strings.Contains(text, "HTTPS_PROXY") {
+			t.Errorf("%s has a proxy", name)
+		}
+	}
+	if text := fmt.Sprint(find(t, objects, "DaemonSet", "podid-agent")); strings.Contains(text, "HTTPS_PROXY") {
+		t.Error("podid-agent has a proxy")
+	}
+	text := fmt.Sprint(find(t, objects, "Deployment", "podid-auth"))
+	for _, direct := range []string{"$(KUBERNETES_SERVICE_HOST)", ".svc", "169.254.0.0/16", "10.0.0.0/8"} {
+		if !strings.Contains(text, direct) {
+			t.Errorf("%s goes through the proxy: %s", direct, text)
+		}
+	}
+}
+
+func TestSettingsAreCommentedAtTheEndOfInstallYAML(t *testing.T) {
+	manifest, err := Install(chartFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := manifest[bytes.LastIndex(manifest, []byte("kind: ConfigMap")):]
+	for _, key := range []string{"clusterName", "region", "account", "stsEndpoint", "annotations"} {
+		if !bytes.Contains(last, []byte("# "+key+": ")) {
+			t.Errorf("%s is not in the commented ConfigMap", key)
+		}
+	}
+	if !bytes.Contains(last, []byte("# kind: Secret")) {
+		t.Error("there is no commented Secret")
+	}
+}
+
+func TestGeneratedFilesAreUpToDate(t *testing.T) {
+	manifest, err := Install(chartFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed, err := os.ReadFile("../install.yaml")
+	if err != nil || !bytes.Equal(manifest, committed) {
+		t.Errorf("deploy/install.yaml is not what the chart gives: run make generate (%v)", err)
+	}
+	for _, folder := range []string{"policies", "crds"} {
+		files, err := filepath.Glob("../" + folder + "/*.yaml")
+		if err != nil || files == nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(filepath.Join(chartFolder, "files", folder, filepath.Base(file)))
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("the chart's copy of %s is old: run make generate (%v)", file, err)
+			}
+		}
+	}
+}
