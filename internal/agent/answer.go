@@ -56,7 +56,7 @@ func newAnswer(reply Reply, now time.Time, ahead bool) (*answer, error) {
 // eighths of their life left, so that a third is left when it is done though many are
 // due; jitter spreads the pods that started together.
 func (a *answer) plan() {
-	life := a.expires.Sub(a.received)
+	life := max(a.expires.Sub(a.received), 0)
 	a.length[0] = strconv.Itoa(len(a.body))
 	a.refreshAt = a.expires.Add(-life*3/8 - rand.N(life/8+1))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/internal/token"
 )
 
 // estate is what one agent leaves to the next on its node (package handover). It is
@@ -82,15 +83,34 @@ func (s *Server) Inherit(bequeathed []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.work()
-	s.news.at.Store(e.News)
 	now := s.now()
+	s.news.at.Store(min(e.News, now.UnixNano()))
 	for _, h := range e.Pods[:min(len(e.Pods), s.Limits.pods())] {
-		if h.UID != "" && s.pods[h.UID] == nil {
+		if s.pods[h.UID] == nil && h.fit(now) {
 			s.inherit(h, now)
 		}
 	}
 	return nil
 }
+
+// fit reports whether an agent can have left this, and it is of use.
+func (h heir) fit(now time.Time) bool {
+	if h.UID == "" || len(h.UID) > 128 || len(h.Token) > token.MaxSize || len(h.Tokens) > maxTokens {
+		return false
+	}
+	for _, t := range h.Tokens {
+		if len(t.Hash) != sha256.Size || len(t.Key) > token.MaxSize {
+			return false
+		}
+	}
+	a := h.Answer
+	return a == nil || len(a.Body) <= maxReply && json.Valid(a.Body) && !a.Received.After(now) && a.RefreshAt.Before(a.Expires) &&
+		now.Before(a.Expires) && a.Expires.Sub(a.Received) < longestLife
+}
+
+// longestLife is more than any role session has
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_manage-assume.html).
+const longestLife = 24 * time.Hour
 
 // inherit remembers one pod. mu is held.
 func (s *Server) inherit(h heir, now time.Time) {
@@ -100,12 +120,10 @@ func (s *Server) inherit(h heir, now time.Time) {
 	if s.tokens == nil {
 		s.tokens = map[[sha256.Size]byte]verified{}
 	}
-	for _, t := range h.Tokens[:min(len(h.Tokens), maxTokens)] {
-		var hash [sha256.Size]byte
-		if copy(hash[:], t.Hash) == len(hash) {
-			p.hashes = append(p.hashes, hash)
-			s.tokens[hash] = verified{p, t.Expires, unique.Make(t.Key)}
-		}
+	for _, t := range h.Tokens {
+		hash := [sha256.Size]byte(t.Hash)
+		p.hashes = append(p.hashes, hash)
+		s.tokens[hash] = verified{p, t.Expires, unique.Make(t.Key)}
 	}
 	switch a := h.Answer; {
 	case p.ended:
