@@ -196,7 +196,7 @@ func TestAForgedTokenFindsNothingInTheCache(t *testing.T) {
 func TestNothingOfBeforeAChangeIsServedAfterIt(t *testing.T) {
 	n := newNode(t)
 	n.Log = nil
-	n.Limits.Rate = 1_000_000
+	n.Limits.Rate, n.Limits.Burst = 1_000_000, 1_000_000
 	var is, told atomic.Int64 // the association's version, and the last one the agent heard of
 	n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
 		version := is.Load()

@@ -36,7 +36,7 @@ var sessionToken = func() string {
 // BenchmarkHit is the handler alone: what a cached answer costs.
 func BenchmarkHit(b *testing.B) {
 	n := newNode(b)
-	n.Limits.Rate = 1_000_000
+	n.Limits.Rate, n.Limits.Burst = 1_000_000, 1_000_000
 	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)
@@ -53,7 +53,7 @@ func BenchmarkHit(b *testing.B) {
 // the same bytes.
 func BenchmarkHTTP(b *testing.B) {
 	n := newNode(b)
-	n.Limits.Rate = 1_000_000
+	n.Limits.Rate, n.Limits.Burst = 1_000_000, 1_000_000
 	n.answers(realistic)
 	raw := mint(b, workload(1))
 	n.ask(b, raw)

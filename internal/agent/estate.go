@@ -86,15 +86,15 @@ func (s *Server) Inherit(bequeathed []byte) error {
 	now := s.now()
 	s.news.at.Store(min(e.News, now.UnixNano()))
 	for _, h := range e.Pods[:min(len(e.Pods), s.Limits.pods())] {
-		if s.pods[h.UID] == nil && h.fit(now) {
+		if s.pods[h.UID] == nil && h.fit() {
 			s.inherit(h, now)
 		}
 	}
 	return nil
 }
 
-// fit reports whether an agent can have left this, and it is of use.
-func (h heir) fit(now time.Time) bool {
+// fit reports whether an agent can have left this.
+func (h heir) fit() bool {
 	if h.UID == "" || len(h.UID) > 128 || len(h.Token) > token.MaxSize || len(h.Tokens) > maxTokens {
 		return false
 	}
@@ -103,8 +103,12 @@ func (h heir) fit(now time.Time) bool {
 			return false
 		}
 	}
-	a := h.Answer
-	return a == nil || len(a.Body) <= maxReply && json.Valid(a.Body) && !a.Received.After(now) && a.RefreshAt.Before(a.Expires) &&
+	return true
+}
+
+// fit reports whether the answer may be served.
+func (a *heirAnswer) fit(now time.Time) bool {
+	return a != nil && len(a.Body) <= maxReply && json.Valid(a.Body) && !a.Received.After(now) && a.RefreshAt.Before(a.Expires) &&
 		now.Before(a.Expires) && a.Expires.Sub(a.Received) < longestLife
 }
 
@@ -128,7 +132,7 @@ func (s *Server) inherit(h heir, now time.Time) {
 	switch a := h.Answer; {
 	case p.ended:
 		s.sleep(p, now.Add(afterlife))
-	case a != nil:
+	case a.fit(now):
 		is := &answer{body: a.Body, accessKey: a.AccessKey, association: a.Association, received: a.Received, expires: a.Expires}
 		is.asked.Store(a.Asked)
 		is.plan()

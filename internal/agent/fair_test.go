@@ -102,7 +102,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 
 func TestAFloodLeavesTheNeighbourAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
-		n.Limits.Rate = 100
+		n.Limits.Rate, n.Limits.Burst = 100, 100
 		flood, neighbour := mint(t, workload(1)), mint(t, workload(2))
 		n.ask(t, flood)
 		n.ask(t, neighbour)

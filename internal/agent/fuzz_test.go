@@ -122,4 +122,3 @@ func FuzzInherit(f *testing.F) {
 		n.Close()
 	})
 }
-

@@ -13,10 +13,11 @@ import (
 
 // Limits bound what pods can make the agent do and keep. The zero value is good.
 type Limits struct {
-	// Rate is how many requests a second a workload may make, and as many at once; 300 if
-	// zero. It bounds a pod that asks in a loop, not one that starts a program a hundred
-	// times a second.
+	// Rate is how many requests a second a workload may make; 300 if zero. It bounds a pod
+	// that asks in a loop, not one that starts a program a hundred times a second.
 	Rate int
+	// Burst is how many it may make at once, after a pause; 1,000 if zero.
+	Burst int
 	// Pods bounds the pods that are remembered; [stream.MaxPods] if zero.
 	Pods int
 	// Calls bounds the calls to podid-auth that are under way at once; 8 if zero.
@@ -29,8 +30,8 @@ type Limits struct {
 }
 
 func (l Limits) pod() limit {
-	rate := orElse(l.Rate, 300)
-	return limit{time.Second / time.Duration(rate), time.Second}
+	every := time.Second / time.Duration(orElse(l.Rate, 300))
+	return limit{every, every * time.Duration(orElse(l.Burst, 1000))}
 }
 
 func (l Limits) pods() int    { return orElse(l.Pods, stream.MaxPods) }

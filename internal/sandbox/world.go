@@ -285,7 +285,7 @@ func (w *World) startAgent(ca *authority, certificate *tls.Config, issuer *token
 		},
 		// Whoever mends a role on a laptop asks again in the same second, and shares
 		// the machine with nobody.
-		Limits: agent.Limits{Refusal: -1, Rate: 1_000_000},
+		Limits: agent.Limits{Refusal: -1, Rate: 1_000_000, Burst: 1_000_000},
 		Log:    w.config.Log,
 	}
 	w.Agent, err = w.serve(w.config.ListenAgent, nil, w.agent)
