@@ -145,7 +145,7 @@ var catalogue = byCode([]Entry{
 		"check the agent's token volume (audience auth.podid.dev) and its service account"},
 	{SigV4AgentsOff, Refused, "Signed callers are not admitted",
 		"a caller that signs with an access key, as AWS's own agent does, proves no node, so podid-auth admits it only where that was switched on",
-		"use podid-agent, or start podid-auth (or podid local) with --allow-sigv4-agents and accept that node scope does not hold"},
+		"use podid-agent, or set allowSigV4Agents in the ConfigMap podid (podid local: --allow-sigv4-agents) and accept that node scope does not hold"},
 	{NodeMismatch, Refused, "The pod runs on another node",
 		"an agent gets credentials only for the pods of its own node, so that a stolen node cannot collect the roles of others",
 		"ask the agent of the node the pod runs on"},

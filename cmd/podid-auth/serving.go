@@ -57,9 +57,16 @@ func (r *replica) follow(ctx context.Context, set settings.Settings, assumer *ro
 		return err
 	}
 	s := &serving{handler: r.handler(set, c, assumer)}
-	if set.EKSAPI {
-		if s.eks, err = r.eksAPI(ctx, set, c, assumer); err != nil {
+	if set.EKSAPI || set.SigV4Agents {
+		door, err := r.door(ctx, set, c)
+		if err != nil {
 			return err
+		}
+		if set.EKSAPI {
+			s.eks = r.eksAPI(set, c, door, assumer)
+		}
+		if set.SigV4Agents {
+			s.handler.SigV4, s.handler.Permit = door.Agents(), door.MayExchange
 		}
 	}
 	for _, f := range c.follow {
@@ -174,8 +181,8 @@ func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assu
 	}
 }
 
-// eksAPI is the EKS API, for the access keys of service accounts.
-func (r *replica) eksAPI(ctx context.Context, set settings.Settings, c *cluster, assumer *roles.Assumer) (http.Handler, error) {
+// door proves callers by the access keys of service accounts.
+func (r *replica) door(ctx context.Context, set settings.Settings, c *cluster) (*accesskey.Door, error) {
 	keys, err := accesskey.Informer(r.config, r.options.namespace)
 	if err != nil {
 		return nil, err
@@ -188,9 +195,13 @@ func (r *replica) eksAPI(ctx context.Context, set settings.Settings, c *cluster,
 			r.log.Error("access keys are not followed", "cause", err)
 		}
 	})
-	door := &accesskey.Door{Namespace: r.options.namespace, Region: set.Cluster.Region, Keys: keys, API: c.api}
+	return &accesskey.Door{Namespace: r.options.namespace, Region: set.Cluster.Region, Keys: keys, API: c.api}, nil
+}
+
+// eksAPI is the EKS API, for the access keys of service accounts.
+func (r *replica) eksAPI(set settings.Settings, c *cluster, door *accesskey.Door, assumer *roles.Assumer) http.Handler {
 	return &eksapi.Handler{
 		Cluster: set.Cluster, About: eksapi.About{Issuer: c.issuer}, Store: door.Store(c.associations),
 		Access: door.Access, PassRole: door.PassRole, Check: assumer.Check, Caller: accesskey.Caller, Log: r.log,
-	}, nil
+	}
 }

@@ -58,8 +58,11 @@ type callerKey struct{}
 // Access proves who sent r: the request then carries the account, and the verified
 // payload. What the account may do is asked when it is known what of: by [Door.Store].
 // It is an eksapi.Access.
-func (d *Door) Access(r *http.Request, _, _ string) error {
-	verifier := sigv4.Verifier{Service: "eks", Region: d.Region, Lookup: d.lookup}
+func (d *Door) Access(r *http.Request, _, _ string) error { return d.prove(r, "eks") }
+
+// prove proves who signed r for a service of the cluster's region.
+func (d *Door) prove(r *http.Request, service string) error {
+	verifier := sigv4.Verifier{Service: service, Region: d.Region, Lookup: d.lookup}
 	verified, err := verifier.Verify(r)
 	if err != nil {
 		return err

@@ -78,6 +78,9 @@ func (h *Handler) signer(r *http.Request) (Caller, error) {
 	}
 	if h.Permit != nil {
 		if err := h.Permit(r); err != nil {
+			if p, is := errors.AsType[*problem.Problem](err); is {
+				return Caller{}, p
+			}
 			return Caller{}, problem.New(problem.PermissionDenied, "%s", awswire.AsError(err).Message).
 				Because("whoever signs as an agent needs a permission that pods must not have").
 				Fixed("allow eks-auth:AssumeRoleForPodIdentity to the agent's role").From(err)
