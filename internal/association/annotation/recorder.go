@@ -1,6 +1,7 @@
 package annotation
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -22,7 +23,10 @@ type Recorder struct {
 	Accounts client.Reader
 	// Namespace is podid's own.
 	Namespace string
-	Log       *slog.Logger
+	// Settle is how long a policy may take to act, 10 s if it is zero: each API server
+	// has a watch of it.
+	Settle time.Duration
+	Log    *slog.Logger
 }
 
 // glance is how often the guard is looked at.
@@ -64,7 +68,7 @@ func (r *Recorder) keep(ctx context.Context) error {
 	g, kept, err := current(ctx, r.API, r.Namespace)
 	switch {
 	case problem.Is(err, problem.ConsentMissing): // a new guard
-		return Record(ctx, r.API, r.Namespace)
+		return recordAfter(ctx, r.API, r.Namespace, cmp.Or(r.Settle, settling))
 	case err != nil || len(kept.refused) == 0:
 		return err
 	}
