@@ -175,8 +175,10 @@ func (i *installing) read(c *cobra.Command) error {
 		i.options.Settings[key] = value
 	}
 	// What is wrong with them is said before the cluster is asked.
-	_, err = install.Render(install.Options{Settings: i.options.Settings})
-	return err
+	if _, err = install.Render(install.Options{Settings: i.options.Settings}); err != nil {
+		return problem.Of(err).Fixed("correct the flag; podid install --help lists them, and --set takes every key of the ConfigMap podid")
+	}
+	return nil
 }
 
 func (i *installing) connect() (install.Cluster, error) {
