@@ -175,10 +175,11 @@ func (i *installing) read(c *cobra.Command) error {
 		i.options.Settings[key] = value
 	}
 	// What is wrong with them is said before the cluster is asked.
-	if _, err = install.Render(install.Options{Settings: i.options.Settings}); err != nil {
-		return problem.Of(err).Fixed("correct the flag; podid install --help lists them, and --set takes every key of the ConfigMap podid")
+	_, err = install.Render(install.Options{Settings: i.options.Settings})
+	if p := problem.Of(err); p != nil && strings.HasPrefix(p.Fix, "correct ") { // in the ConfigMap, where it is not yet
+		return p.Fixed("give the flag another value")
 	}
-	return nil
+	return err
 }
 
 func (i *installing) connect() (install.Cluster, error) {
