@@ -19,6 +19,8 @@ type Current struct {
 	Registry, Tag string
 	Settings      map[string]string
 	LabelledScope bool
+	// Credentials changes with the Secret of the base credentials; empty is none.
+	Credentials string
 }
 
 // Current looks at the cluster. An installation of Helm's is an error: it would be
@@ -57,6 +59,13 @@ func (c Cluster) Current(ctx context.Context) (Current, error) {
 		return Current{}, err
 	}
 	current.LabelledScope = scope != nil
+	secret, err := c.get(ctx, "v1", "Secret", "podid-base-credentials")
+	if err != nil {
+		return Current{}, err
+	}
+	if secret != nil {
+		current.Credentials = string(secret.GetUID()) + "/" + secret.GetResourceVersion()
+	}
 	return current, nil
 }
 
@@ -73,6 +82,7 @@ func (current Current) Keep(o Options) Options {
 		o.Registry = current.Registry
 	}
 	o.LabelledScope = o.LabelledScope || current.LabelledScope
+	o.Credentials = current.Credentials
 	return o
 }
 

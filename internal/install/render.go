@@ -29,13 +29,17 @@ type Options struct {
 	// LabelledScope has the API server inject pods labelled podid.dev/inject: enabled
 	// (Kubernetes 1.36 and later).
 	LabelledScope bool
+	// Credentials changes with the base credentials: podid-auth reads them at the start.
+	Credentials string
 }
 
 const (
 	managedBy = "app.kubernetes.io/managed-by"
 	partOf    = "app.kubernetes.io/part-of"
-	// checksum is the annotation of pods by which a change of the settings is a new pod.
-	checksum = "podid.dev/settings"
+	// checksum and credentials are annotations of pods by which a change of the settings,
+	// or of the base credentials, is a new pod.
+	checksum    = "podid.dev/settings"
+	credentials = "podid.dev/base-credentials"
 )
 
 // Render is what is installed with the options, in the order in which it is applied.
@@ -135,6 +139,11 @@ func (o Options) change(object *unstructured.Unstructured) error {
 	case "Deployment":
 		if err := unstructured.SetNestedField(object.Object, o.sum(), "spec", "template", "metadata", "annotations", checksum); err != nil {
 			return err
+		}
+		if object.GetName() == "podid-auth" && o.Credentials != "" {
+			if err := unstructured.SetNestedField(object.Object, o.Credentials, "spec", "template", "metadata", "annotations", credentials); err != nil {
+				return err
+			}
 		}
 		return o.changeImages(object)
 	case "DaemonSet":
