@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/certificate"
 	"github.com/openpodidentity/podid/internal/injection"
@@ -17,6 +18,7 @@ import (
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/prometheus/client_golang/prometheus"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -127,13 +129,15 @@ func pause(ctx context.Context) {
 // follow answers by what the API server tells, until ctx ends.
 func (h *hook) follow(ctx context.Context, set settings.Settings) error {
 	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	informers, err := cache.New(h.config, cache.Options{Scheme: scheme, ByObject: map[client.Object]cache.ByObject{
+	kinds := map[client.Object]cache.ByObject{
 		new(v1alpha1.PodIdentityAssociation): {Transform: kube.Trim},
 		new(corev1.ServiceAccount):           {Transform: trimAccount},
-	}})
+	}
+	annotation.Restrict(kinds)
+	informers, err := cache.New(h.config, cache.Options{Scheme: scheme, ByObject: kinds})
 	if err != nil {
 		return err
 	}
@@ -141,30 +145,51 @@ func (h *hook) follow(ctx context.Context, set settings.Settings) error {
 	if err != nil {
 		return err
 	}
+	// Asked for before the start, or the first pod would wait for it.
+	if _, err := informers.GetInformer(ctx, new(corev1.ServiceAccount), cache.BlockUntilSynced(false)); err != nil {
+		return err
+	}
 	store, err := kube.New(ctx, informers, api)
 	if err != nil {
 		return err
 	}
 	store.Log = h.log
-	// Asked for before the start, or the first pod would wait for it.
-	if _, err := informers.GetInformer(ctx, new(corev1.ServiceAccount), cache.BlockUntilSynced(false)); err != nil {
-		return err
+	webhook := &injection.Webhook{
+		Associations: store, ServiceAccounts: &accounts{cached: informers, api: api},
+		Settings: injection.SettingsOf(set, h.options.namespace), Metrics: h.metrics, Log: h.log,
+	}
+	synced := store.Synced
+	if set.Annotations {
+		door, err := annotation.New(ctx, informers, api, h.options.namespace, store)
+		if err != nil {
+			return err
+		}
+		door.Log = h.log
+		webhook.Associations = door
+		synced = func() bool { return store.Synced() && door.Synced() }
+		go door.Follow(ctx)
 	}
 	go func() {
-		if !informers.WaitForCacheSync(ctx) {
+		if !informers.WaitForCacheSync(ctx) || !until(ctx, synced) {
 			return
 		}
-		for !store.Synced() {
-			if pause(ctx); ctx.Err() != nil {
-				return
-			}
-		}
-		h.webhook.Store(&injection.Webhook{
-			Associations: store, ServiceAccounts: &accounts{cached: informers, api: api},
-			Settings: injection.SettingsOf(set, h.options.namespace), Metrics: h.metrics, Log: h.log,
-		})
+		h.webhook.Store(webhook)
 		h.state.Store(nil)
-		h.log.Info("ready", "irsa", set.IRSA, "ipv6", set.IPv6, "region", set.Cluster.Region)
+		h.log.Info("ready", "annotations", set.Annotations, "irsa", set.IRSA, "ipv6", set.IPv6, "region", set.Cluster.Region)
 	}()
 	return informers.Start(ctx)
+}
+
+// until waits for a condition; false if ctx ends before.
+func until(ctx context.Context, holds func() bool) bool {
+	ticks := time.NewTicker(50 * time.Millisecond)
+	defer ticks.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-ticks.C:
+		}
+	}
+	return true
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
@@ -18,27 +16,25 @@ import (
 // accounts tells service accounts that their annotation has no effect, since there is an
 // association that says otherwise.
 type accounts struct {
-	api    client.Client
+	cached cache.Cache
 	events *events
 }
 
-func (a *accounts) start(m manager.Manager) error {
-	return builder.ControllerManagedBy(m).Named("accounts").For(new(corev1.ServiceAccount)).
-		Watches(new(v1alpha1.PodIdentityAssociation), &handler.EnqueueRequestForObject{}).
-		Complete(a)
+func (a *accounts) start(w *workshop) error {
+	return w.controller("accounts", a, itself(a.cached, new(corev1.ServiceAccount)), itself(a.cached, new(v1alpha1.PodIdentityAssociation)))
 }
 
 // Reconcile compares one service account with its association, which has its name.
 func (a *accounts) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	account, association := new(corev1.ServiceAccount), new(v1alpha1.PodIdentityAssociation)
-	if err := a.api.Get(ctx, request.NamespacedName, account); err != nil {
+	if err := a.cached.Get(ctx, request.NamespacedName, account); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	annotated, ok := account.Annotations[injection.AnnotationRole]
 	if !ok {
 		return reconcile.Result{}, nil
 	}
-	if err := a.api.Get(ctx, request.NamespacedName, association); err != nil {
+	if err := a.cached.Get(ctx, request.NamespacedName, association); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if association.DeletionTimestamp != nil || string(association.Spec.RoleARN) == annotated {

@@ -17,10 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openpodidentity/podid/internal/certificate"
@@ -51,9 +48,9 @@ type certificates struct {
 	metrics     *Metrics
 }
 
-func (l *Leader) certificates(m manager.Manager) *certificates {
+func (l *Leader) certificates(w *workshop) *certificates {
 	c := &certificates{
-		api: m.GetClient(), store: certificate.Store{API: m.GetClient(), Namespace: l.Namespace},
+		api: w.api, store: certificate.Store{API: w.api, Namespace: l.Namespace},
 		rotation: l.Rotation, serving: l.Serving, certManager: l.Settings.CertManager, log: l.log(), metrics: l.Metrics,
 	}
 	if c.serving == nil {
@@ -65,16 +62,15 @@ func (l *Leader) certificates(m manager.Manager) *certificates {
 	return c
 }
 
-func (c *certificates) start(m manager.Manager) error {
-	one := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: certificate.AuthoritySecret}}}
-	})
-	// What was published is put back at once if somebody takes it away.
-	return builder.ControllerManagedBy(m).Named("certificates").
-		Watches(new(corev1.ConfigMap), one).
-		Watches(new(admissionregistrationv1.MutatingWebhookConfiguration), one).
-		WatchesRawSource(now(certificate.AuthoritySecret)).
-		Complete(c)
+// start has it work at once, whenever somebody takes away what was published, and now and
+// then by itself.
+func (c *certificates) start(w *workshop) error {
+	one := func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{request("", certificate.AuthoritySecret)}
+	}
+	return w.controller("certificates", c, atOnce(certificate.AuthoritySecret),
+		others(w.published, new(corev1.ConfigMap), one),
+		others(w.published, new(admissionregistrationv1.MutatingWebhookConfiguration), one))
 }
 
 // Reconcile makes the next steps that are due. Each is written down before what depends

@@ -23,6 +23,7 @@ import (
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/certificate"
+	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/settings"
 )
 
@@ -68,14 +69,54 @@ func (l *Leader) Run(ctx context.Context) error {
 
 // stand waits to be elected, and works until that ends.
 func (l *Leader) stand(ctx context.Context) error {
+	w, err := l.prepare()
+	if err != nil {
+		return fmt.Errorf("prepare to lead: %w", err)
+	}
+	if err := l.work(ctx, w); err != nil {
+		return fmt.Errorf("prepare to lead: %w", err)
+	}
+	go func() {
+		select {
+		case <-w.manager.Elected():
+			l.log().Info("leading")
+			l.Metrics.lead(true)
+		case <-ctx.Done():
+		}
+	}()
+	defer l.Metrics.lead(false)
+	return w.manager.Start(ctx)
+}
+
+// workshop is what the parts of the work share. Caches fill once the manager is elected;
+// there is more than one, because nothing is told by a cache before all of its kinds
+// could be read: what must not wait for the others has its own.
+type workshop struct {
+	manager manager.Manager
+	// api reads from no cache.
+	api client.Client
+	// published holds the two objects that the bundle is in, many what there may
+	// be thousands of, machines the nodes.
+	published, many, machines cache.Cache
+	events                    *events
+	log                       *slog.Logger
+}
+
+func (l *Leader) prepare() (*workshop, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return err
+		return nil, err
 	}
 	kube := rest.CopyConfig(l.Config)
 	// What is written is statuses and Events, a few at a time but for the first minutes.
 	kube.QPS, kube.Burst = 50, 100
-	m, err := manager.New(kube, manager.Options{
+	w := &workshop{log: l.log()}
+	var err error
+	if w.api, err = client.New(kube, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	w.events = &events{api: w.api, log: l.log(), metrics: l.Metrics}
+	w.manager, err = manager.New(kube, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logr.FromSlogHandler(l.log().Handler()),
 		LeaderElection:                true,
@@ -83,81 +124,73 @@ func (l *Leader) stand(ctx context.Context) error {
 		LeaderElectionNamespace:       l.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		Cache:                         l.cached(),
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{
-			new(corev1.Secret), new(corev1.ConfigMap), new(admissionregistrationv1.MutatingWebhookConfiguration),
-		}}},
-		// The names of controllers are used again when this replica is elected again.
-		Controller: config.Controller{SkipNameValidation: new(true)},
+		Controller: config.Controller{
+			// The names of controllers are used again when this replica is elected again.
+			SkipNameValidation: new(true),
+			// A part that cannot read what it needs, for want of a right, goes on trying, and the others work.
+			CacheSyncTimeout: 365 * 24 * time.Hour,
+		},
 	})
 	if err != nil {
-		return fmt.Errorf("prepare to lead: %w", err)
+		return nil, err
 	}
-	if err := l.work(ctx, m); err != nil {
-		return err
-	}
-	go func() {
-		select {
-		case <-m.Elected():
-			l.log().Info("leading")
-			l.Metrics.lead(true)
-		case <-ctx.Done():
+	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+	for _, one := range []struct {
+		into  *cache.Cache
+		kinds map[client.Object]cache.ByObject
+	}{
+		{&w.published, map[client.Object]cache.ByObject{
+			new(corev1.ConfigMap): {Namespaces: map[string]cache.Config{l.Namespace: {FieldSelector: named(Bundle)}}},
+			new(admissionregistrationv1.MutatingWebhookConfiguration): {Field: named(WebhookConfiguration)},
+		}},
+		{&w.many, map[client.Object]cache.ByObject{
+			new(corev1.Pod):                      {Transform: trimPod},
+			new(corev1.ServiceAccount):           {Transform: trimAccount},
+			new(v1alpha1.PodIdentityAssociation): {Transform: trimAssociation},
+		}},
+		{&w.machines, map[client.Object]cache.ByObject{new(corev1.Node): {Transform: trimNode}}},
+	} {
+		if *one.into, err = cache.New(kube, cache.Options{Scheme: scheme, ByObject: one.kinds}); err != nil {
+			return nil, err
 		}
-	}()
-	defer l.Metrics.lead(false)
-	return m.Start(ctx)
+		if err = w.manager.Add(*one.into); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
 }
 
 // work has the manager do everything there is to do once it is elected.
-func (l *Leader) work(ctx context.Context, m manager.Manager) error {
-	tell := &events{api: m.GetClient(), log: l.log(), metrics: l.Metrics}
-	parts := []func(manager.Manager) error{
-		l.certificates(m).start,
-		(&statuses{api: m.GetClient(), cluster: l.Settings.Cluster, log: l.log()}).start,
-	}
-	if err := indexPods(ctx, m, l.Namespace); err != nil {
+func (l *Leader) work(ctx context.Context, w *workshop) error {
+	if err := indexPods(ctx, w.many, l.Namespace); err != nil {
 		return err
 	}
-	parts = append(parts, (&pods{api: m.GetClient(), settings: l.Settings, namespace: l.Namespace, events: tell}).start)
+	parts := []func(*workshop) error{
+		l.certificates(w).start,
+		(&statuses{cached: w.many, api: w.api, cluster: l.Settings.Cluster, log: l.log()}).start,
+		(&pods{cached: w.many, settings: injection.SettingsOf(l.Settings, l.Namespace), events: w.events}).start,
+	}
 	if l.Settings.Annotations {
-		parts = append(parts, (&accounts{api: m.GetClient(), events: tell}).start, l.keepRecord)
+		parts = append(parts, (&accounts{cached: w.many, events: w.events}).start, l.keepRecord)
 	}
 	if l.Settings.StartupTaint {
-		parts = append(parts, (&nodes{api: m.GetClient(), namespace: l.Namespace, log: l.log()}).start)
+		parts = append(parts, (&nodes{machines: w.machines, pods: w.many, api: w.api, namespace: l.Namespace, log: l.log()}).start)
 	}
 	for _, start := range parts {
-		if err := start(m); err != nil {
-			return fmt.Errorf("prepare to lead: %w", err)
+		if err := start(w); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // keepRecord has the record kept of what was annotated before anything guarded it.
-func (l *Leader) keepRecord(m manager.Manager) error {
-	api, err := client.New(m.GetConfig(), client.Options{Scheme: m.GetScheme(), HTTPClient: m.GetHTTPClient()})
-	if err != nil {
-		return err
-	}
-	recorder := &annotation.Recorder{API: api, Accounts: m.GetClient(), Namespace: l.Namespace, Log: l.log()}
-	return m.Add(manager.RunnableFunc(func(ctx context.Context) error {
+func (l *Leader) keepRecord(w *workshop) error {
+	recorder := &annotation.Recorder{API: w.api, Accounts: w.many, Namespace: l.Namespace, Log: l.log()}
+	return w.manager.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		recorder.Run(ctx)
 		return nil
 	}))
-}
-
-// cached says what is kept of what is read: of single objects those alone, and of
-// the many what somebody looks at.
-func (l *Leader) cached() cache.Options {
-	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
-	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		new(corev1.Pod):                      {Transform: trimPod},
-		new(corev1.ServiceAccount):           {Transform: trimAccount},
-		new(corev1.Node):                     {Transform: trimNode},
-		new(v1alpha1.PodIdentityAssociation): {Transform: trimAssociation},
-		new(corev1.ConfigMap):                {Namespaces: map[string]cache.Config{l.Namespace: {FieldSelector: named(Bundle)}}},
-		new(admissionregistrationv1.MutatingWebhookConfiguration): {Field: named(WebhookConfiguration)},
-	}}
 }
 
 func (l *Leader) log() *slog.Logger { return cmp.Or(l.Log, slog.Default()) }

@@ -9,11 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -24,21 +21,20 @@ const StartupTaint = "podid.dev/agent-not-ready"
 
 // nodes lifts the startup taint.
 type nodes struct {
-	api       client.Client
-	namespace string
-	log       *slog.Logger
+	machines, pods cache.Cache
+	api            client.Client
+	namespace      string
+	log            *slog.Logger
 }
 
-func (n *nodes) start(m manager.Manager) error {
-	return builder.ControllerManagedBy(m).Named("nodes").For(new(corev1.Node)).
-		Watches(new(corev1.Pod), handler.EnqueueRequestsFromMapFunc(n.of)).
-		Complete(n)
+func (n *nodes) start(w *workshop) error {
+	return w.controller("nodes", n, itself(n.machines, new(corev1.Node)), others(n.pods, new(corev1.Pod), n.of))
 }
 
 // of is the node of an agent.
 func (n *nodes) of(_ context.Context, o client.Object) []reconcile.Request {
 	if pod, ok := o.(*corev1.Pod); ok && agent(pod, n.namespace) && ready(pod) {
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: pod.Spec.NodeName}}}
+		return []reconcile.Request{request("", pod.Spec.NodeName)}
 	}
 	return nil
 }
@@ -46,14 +42,14 @@ func (n *nodes) of(_ context.Context, o client.Object) []reconcile.Request {
 // Reconcile takes the taint from one node, if its agent is ready.
 func (n *nodes) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	node := new(corev1.Node)
-	if err := n.api.Get(ctx, request.NamespacedName, node); err != nil {
+	if err := n.machines.Get(ctx, request.NamespacedName, node); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !slices.ContainsFunc(node.Spec.Taints, startup) {
 		return reconcile.Result{}, nil
 	}
 	var agents corev1.PodList
-	if err := n.api.List(ctx, &agents, client.InNamespace(n.namespace), client.MatchingFields{byNode: node.Name}); err != nil {
+	if err := n.pods.List(ctx, &agents, client.InNamespace(n.namespace), client.MatchingFields{byNode: node.Name}); err != nil {
 		return reconcile.Result{}, err
 	}
 	if !slices.ContainsFunc(agents.Items, func(pod corev1.Pod) bool { return ready(&pod) }) {

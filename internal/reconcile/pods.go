@@ -6,25 +6,21 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/injection"
-	"github.com/openpodidentity/podid/internal/settings"
 )
 
 // pods tells pods why they have no access to the role of their service account.
 type pods struct {
-	api       client.Client
-	settings  settings.Settings
-	namespace string
-	events    *events
+	cached   cache.Cache
+	settings injection.Settings
+	events   *events
 }
 
 // Indexes of pods.
@@ -36,14 +32,14 @@ const (
 // AgentAccount is the service account of the agents.
 const AgentAccount = "podid-agent"
 
-func indexPods(ctx context.Context, m manager.Manager, namespace string) error {
-	err := m.GetFieldIndexer().IndexField(ctx, new(corev1.Pod), byAccount, func(o client.Object) []string {
+func indexPods(ctx context.Context, cached cache.Cache, namespace string) error {
+	err := cached.IndexField(ctx, new(corev1.Pod), byAccount, func(o client.Object) []string {
 		return []string{injection.ServiceAccount(o.(*corev1.Pod))}
 	})
 	if err != nil {
 		return fmt.Errorf("index pods: %w", err)
 	}
-	err = m.GetFieldIndexer().IndexField(ctx, new(corev1.Pod), byNode, func(o client.Object) []string {
+	err = cached.IndexField(ctx, new(corev1.Pod), byNode, func(o client.Object) []string {
 		if pod := o.(*corev1.Pod); agent(pod, namespace) {
 			return []string{pod.Spec.NodeName}
 		}
@@ -55,16 +51,14 @@ func indexPods(ctx context.Context, m manager.Manager, namespace string) error {
 	return nil
 }
 
-func (p *pods) start(m manager.Manager) error {
-	return builder.ControllerManagedBy(m).Named("pods").For(new(corev1.Pod)).
-		Watches(new(v1alpha1.PodIdentityAssociation), handler.EnqueueRequestsFromMapFunc(p.of)).
-		Complete(p)
+func (p *pods) start(w *workshop) error {
+	return w.controller("pods", p, itself(p.cached, new(corev1.Pod)), others(p.cached, new(v1alpha1.PodIdentityAssociation), p.of))
 }
 
 // of are the pods of an association's service account.
 func (p *pods) of(ctx context.Context, o client.Object) []reconcile.Request {
 	var found corev1.PodList
-	if err := p.api.List(ctx, &found, client.InNamespace(o.GetNamespace()), client.MatchingFields{byAccount: o.GetName()}); err != nil {
+	if err := p.cached.List(ctx, &found, client.InNamespace(o.GetNamespace()), client.MatchingFields{byAccount: o.GetName()}); err != nil {
 		return nil // only a cache that was not started fails
 	}
 	requests := make([]reconcile.Request, len(found.Items))
@@ -77,7 +71,7 @@ func (p *pods) of(ctx context.Context, o client.Object) []reconcile.Request {
 // Reconcile examines one pod.
 func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	pod := new(corev1.Pod)
-	if err := p.api.Get(ctx, request.NamespacedName, pod); err != nil {
+	if err := p.cached.Get(ctx, request.NamespacedName, pod); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if over(pod) {
@@ -87,8 +81,7 @@ func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	if association == nil || err != nil {
 		return reconcile.Result{}, err
 	}
-	settings := injection.SettingsOf(p.settings, p.namespace)
-	for _, finding := range injection.Examine(pod, injection.Account{Association: association}, settings) {
+	for _, finding := range injection.Examine(pod, injection.Account{Association: association}, p.settings) {
 		if err := p.events.tell(ctx, reference("Pod", pod), finding.Problem, finding.Meant); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -99,7 +92,7 @@ func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 // association is the one of a service account that gives its pods a role; nil if there is none.
 func (p *pods) association(ctx context.Context, account types.NamespacedName) (*podid.Association, error) {
 	o := new(v1alpha1.PodIdentityAssociation)
-	if err := p.api.Get(ctx, account, o); err != nil {
+	if err := p.cached.Get(ctx, account, o); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	if o.DeletionTimestamp != nil || kube.Check(o) != nil {

@@ -7,9 +7,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openpodidentity/podid"
@@ -19,20 +18,21 @@ import (
 
 // statuses writes the status of associations, for people.
 type statuses struct {
+	cached  cache.Cache
 	api     client.Client
 	cluster podid.Cluster
 	log     *slog.Logger
 	metrics *Metrics
 }
 
-func (s *statuses) start(m manager.Manager) error {
-	return builder.ControllerManagedBy(m).Named("status").For(new(v1alpha1.PodIdentityAssociation)).Complete(s)
+func (s *statuses) start(w *workshop) error {
+	return w.controller("status", s, itself(s.cached, new(v1alpha1.PodIdentityAssociation)))
 }
 
 // Reconcile writes a status that is not what it should be, in one patch.
 func (s *statuses) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	o := new(v1alpha1.PodIdentityAssociation)
-	if err := s.api.Get(ctx, request.NamespacedName, o); err != nil || o.DeletionTimestamp != nil {
+	if err := s.cached.Get(ctx, request.NamespacedName, o); err != nil || o.DeletionTimestamp != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	fault := kube.Check(o)
