@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/auth"
+
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -55,4 +57,19 @@ func (o *options) config() (*rest.Config, error) {
 	}
 	config.QPS, config.UserAgent = -1, "podid-auth/"+version
 	return config, nil
+}
+
+// auditLog is where decisions are written.
+func (o *options) auditLog() (*auth.Audit, error) {
+	switch o.audit {
+	case "":
+		return nil, nil
+	case "-":
+		return &auth.Audit{W: os.Stdout}, nil
+	}
+	file, err := os.OpenFile(o.audit, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	return &auth.Audit{W: file}, nil
 }

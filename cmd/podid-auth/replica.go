@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/auth"
 	"github.com/openpodidentity/podid/internal/certificate"
 	"github.com/openpodidentity/podid/internal/reconcile"
 	"github.com/openpodidentity/podid/internal/roles"
@@ -26,7 +27,8 @@ type replica struct {
 	options     options
 	config      *rest.Config
 	certificate *certificate.Source
-	registry    *prometheus.Registry
+	audit       *auth.Audit
+	metrics     *auth.Metrics
 	leading     *reconcile.Metrics
 	log         *slog.Logger
 
@@ -42,7 +44,19 @@ func newReplica(o options, config *rest.Config, registry *prometheus.Registry, l
 		return nil, err
 	}
 	source.Log = log
-	r := &replica{options: o, config: config, certificate: source, registry: registry, leading: reconcile.NewMetrics(registry), log: log}
+	r := &replica{options: o, config: config, certificate: source, metrics: auth.NewMetrics(registry), leading: reconcile.NewMetrics(registry), log: log}
+	if r.audit, err = o.auditLog(); err != nil {
+		return nil, err
+	}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "podid_auth_certificate_expiry_timestamp_seconds", Help: "When the certificate that is served with expires; 0 if there is none.",
+	}, func() float64 {
+		pair, err := source.GetCertificate(nil)
+		if err != nil {
+			return 0
+		}
+		return float64(pair.Leaf.NotAfter.Unix())
+	}))
 	r.state.Store(starting())
 	return r, nil
 }

@@ -138,7 +138,7 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 		c.follow, c.synced = append(c.follow, door.Follow), append(c.synced, door.Synced)
 	}
 	c.nodes.Heard = c.associations.Heard
-	c.news = &auth.News{Max: set.MaxStaleness, Sources: []auth.Source{
+	c.news = &auth.News{Max: set.MaxStaleness, Metrics: r.metrics, Sources: []auth.Source{
 		{Name: "pods", Version: c.pods.Told, Ask: c.pods.Newest},
 		{Name: "associations", Version: objects.Told, Ask: objects.Newest},
 		{Name: "keys", Version: func() string { return c.keys.Fetched().String() }},
@@ -170,14 +170,15 @@ func (r *replica) watchKeys(ctx context.Context, set settings.Settings, c *clust
 
 // handler is the exchange and the stream.
 func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assumer) *auth.Handler {
+	gate := &auth.Gate{Metrics: r.metrics}
 	verify := func(audience string) *token.Live {
-		return &token.Live{Verifier: &token.Verifier{Issuer: c.issuer, Audience: audience, Keys: c.keys.Find}, Pods: c.pods}
+		return &token.Live{Verifier: &token.Verifier{Issuer: c.issuer, Audience: audience, Keys: c.keys.Find, Enter: gate.Enter}, Pods: c.pods}
 	}
 	return &auth.Handler{
-		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: assumer},
+		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: r.metrics.Roles(assumer)},
 		Ready:   c.news.Ready, Nodes: c.nodes,
 		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.options.namespace + ":" + r.options.agent,
-		Log: r.log,
+		Gate: gate, Audit: r.audit, Metrics: r.metrics, Log: r.log,
 	}
 }
 

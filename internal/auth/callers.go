@@ -38,6 +38,9 @@ func (h *Handler) agent(r *http.Request, raw string) (Caller, error) {
 	}
 	t, err := h.Agents.Verify(r.Context(), raw)
 	if err != nil {
+		if _, told := errors.AsType[*problem.Problem](err); !told && r.Context().Err() != nil {
+			return Caller{}, unfinished(r.Context()).From(err)
+		}
 		p := problem.Of(err)
 		if problem.Lookup(p.Code).Kind != problem.Refused {
 			return Caller{}, p

@@ -55,6 +55,11 @@ type Handler struct {
 	Permit func(r *http.Request) error
 	// Timeout bounds an exchange; 800 ms if zero.
 	Timeout time.Duration
+	// Gate limits those who send forged tokens; nil does not.
+	Gate *Gate
+	// Audit and Metrics are told of every decision, and may be nil.
+	Audit   *Audit
+	Metrics *Metrics
 	Log     *slog.Logger
 }
 
@@ -86,8 +91,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) // of the body; where there is none, none can be slow
 
+	start := time.Now()
 	g, err := h.answer(r, cluster)
 	p := problem.Of(err)
+	h.Metrics.exchanged(p, time.Since(start))
+	h.audit(ctx, newRecord("exchange", id, r.RemoteAddr, g, p))
 	h.log(ctx, id, g, p)
 	if p != nil {
 		awswire.WriteJSONError(w, id, wireError(p, id))
@@ -116,10 +124,7 @@ func (t tooSlow) Error() string {
 
 // answer always returns a Grant, for the log.
 func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
-	if err := h.ready(); err != nil {
-		return &Grant{}, err
-	}
-	caller, err := h.caller(r)
+	caller, err := h.admit(r)
 	if err != nil {
 		return &Grant{}, err
 	}
@@ -133,7 +138,29 @@ func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
 	if err != nil {
 		return &Grant{Caller: caller}, err
 	}
-	return h.Service.Exchange(r.Context(), caller, raw)
+	g, err := h.Service.Exchange(r.Context(), caller, raw)
+	h.Gate.refused(r.RemoteAddr, err)
+	return g, err
+}
+
+// admit proves the caller, if this replica can tell and wants to.
+func (h *Handler) admit(r *http.Request) (Caller, error) {
+	if err := h.ready(); err != nil {
+		return Caller{}, err
+	}
+	if err := h.Gate.admit(r.RemoteAddr); err != nil {
+		return Caller{}, err
+	}
+	caller, err := h.caller(r)
+	h.Gate.refused(r.RemoteAddr, err)
+	return caller, err
+}
+
+// audit writes a line. The decision stands without it; who reads the log sees the gap.
+func (h *Handler) audit(ctx context.Context, r record) {
+	if err := h.Audit.write(r, time.Now()); err != nil && h.Log != nil {
+		h.Log.ErrorContext(ctx, "no audit record", "request", r.Request, "cause", err)
+	}
 }
 
 // route finds the cluster's name in the path.

@@ -15,6 +15,7 @@ type News struct {
 	// Max is how old news may be; an hour if zero.
 	Max     time.Duration
 	Sources []Source
+	Metrics *Metrics
 
 	mu    sync.Mutex
 	heard []heard
@@ -78,6 +79,7 @@ func (n *News) look(ctx context.Context) {
 		if ask {
 			n.ask(ctx, i, version)
 		}
+		n.Metrics.aged(source.Name, n.Age(i))
 	}
 }
 

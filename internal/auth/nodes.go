@@ -197,17 +197,6 @@ func (n *Nodes) changes(l *listener) []stream.Message {
 	return messages
 }
 
-// open counts the streams.
-func (n *Nodes) open() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	open := 0
-	for _, listeners := range n.listeners {
-		open += len(listeners)
-	}
-	return open
-}
-
 func (n *Nodes) mark(node, uid string) {
 	for _, l := range n.listeners[node] {
 		l.dirty[uid] = struct{}{}

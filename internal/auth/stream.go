@@ -26,7 +26,9 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 	}
 	start := time.Now()
 	caller, err := h.listener(r)
-	if p := problem.Of(err); p != nil {
+	p := problem.Of(err)
+	h.audit(r.Context(), newRecord("stream", id, r.RemoteAddr, &Grant{Caller: caller}, p))
+	if p != nil {
 		h.logStream(r.Context(), slog.LevelWarn, id, "stream refused", caller, slog.String("code", string(p.Code)), slog.String("what", p.What), slog.Any("cause", p.Err))
 		awswire.WriteJSONError(w, id, wireError(p, id))
 		return
@@ -41,12 +43,9 @@ func (h *Handler) listener(r *http.Request) (Caller, error) {
 	if h.Nodes == nil {
 		return Caller{}, problem.New(problem.ClusterUnavailable, "this podid-auth has no stream")
 	}
-	if err := h.ready(); err != nil {
-		return Caller{}, err
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
 	defer cancel()
-	caller, err := h.caller(r.WithContext(ctx))
+	caller, err := h.admit(r.WithContext(ctx))
 	if err == nil && caller.AccessKeyID != "" {
 		err = problem.New(problem.CallerUnproven, "the stream is for agents, and a signature proves no node")
 	}
@@ -57,6 +56,8 @@ func (h *Handler) listener(r *http.Request) (Caller, error) {
 func (h *Handler) tell(w http.ResponseWriter, r *http.Request, caller Caller) (why string) {
 	l, snapshot := h.Nodes.listen(caller.Node, caller.Token)
 	defer h.Nodes.leave(l)
+	h.Metrics.streaming(1)
+	defer h.Metrics.streaming(-1)
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", stream.ContentType)
 	send := func(messages ...stream.Message) bool {

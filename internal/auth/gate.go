@@ -1,0 +1,145 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/openpodidentity/podid/problem"
+)
+
+// Gate keeps whoever sends forged tokens from starving the others. Signatures are
+// verified a few at a time, and an address of which too many tokens were forged is
+// refused unread. Agents send none, so they never meet it: only what was refused counts.
+type Gate struct {
+	// InFlight is how many signatures are verified at once; four for each processor if
+	// zero.
+	InFlight int
+	// Refusals a second that an address may have, and Burst at once; 10 and 100 if zero.
+	Refusals rate.Limit
+	Burst    int
+	Metrics  *Metrics
+
+	once  sync.Once
+	slots chan struct{}
+
+	mu      sync.Mutex
+	sources map[netip.Prefix]*rate.Limiter
+}
+
+// maxSources bounds what is remembered of addresses.
+const maxSources = 10_000
+
+func (g *Gate) init() {
+	if g.InFlight == 0 {
+		g.InFlight = 4 * runtime.GOMAXPROCS(0)
+	}
+	if g.Refusals == 0 {
+		g.Refusals, g.Burst = 10, 100
+	}
+	g.slots = make(chan struct{}, g.InFlight)
+	g.sources = map[netip.Prefix]*rate.Limiter{}
+}
+
+// Enter waits for a place to verify a signature in; leave gives it back. It is fit for
+// token.Verifier.Enter.
+func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
+	g.once.Do(g.init)
+	select {
+	case g.slots <- struct{}{}:
+		g.Metrics.verify(1)
+		return func() {
+			<-g.slots
+			g.Metrics.verify(-1)
+		}, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to verify the token: %w", ctx.Err())
+	}
+}
+
+// admit refuses an address that has sent too many forged tokens.
+func (g *Gate) admit(address string) error {
+	if g == nil {
+		return nil
+	}
+	g.once.Do(g.init)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if source := g.sources[prefix(address)]; source == nil || source.Tokens() >= 1 {
+		return nil
+	}
+	g.Metrics.limit()
+	return problem.New(problem.TooManyRequests, "too many tokens from this address were forged").
+		Because("what an address sends is not looked at for a while, when podid had to refuse more than %.0f a second of it", float64(g.Refusals)).
+		Fixed("find out who sends them; agents and kubelets make no such tokens")
+}
+
+// refused counts a refusal, if it is one that no agent earns.
+func (g *Gate) refused(address string, err error) {
+	if g == nil || !forged(err) {
+		return
+	}
+	g.once.Do(g.init)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := prefix(address)
+	source := g.sources[key]
+	if source == nil {
+		g.shrink()
+		source = rate.NewLimiter(g.Refusals, g.Burst)
+		g.sources[key] = source
+	}
+	source.AllowN(time.Now(), 1)
+}
+
+// shrink makes room for one more: of those that sent nothing for long, or of any.
+func (g *Gate) shrink() {
+	if len(g.sources) < maxSources {
+		return
+	}
+	for key, source := range g.sources {
+		if source.Tokens() >= float64(g.Burst) {
+			delete(g.sources, key)
+		}
+	}
+	for key := range g.sources {
+		if len(g.sources) < maxSources {
+			return
+		}
+		delete(g.sources, key)
+	}
+}
+
+// forged says whether a problem is of a token that proves nothing. One that has expired,
+// or whose pod is gone, was good once.
+func forged(err error) bool {
+	if err == nil {
+		return false
+	}
+	switch problem.Of(err).Code {
+	case problem.CallerUnproven, problem.TokenMissing, problem.TokenMalformed, problem.TokenUnsigned, problem.TokenAlgorithm,
+		problem.TokenKeyUnknown, problem.TokenForged, problem.TokenIssuer, problem.TokenAudience, problem.TokenUnbound:
+		return true
+	}
+	return false
+}
+
+// prefix is what one machine has: an IPv4 address, or an IPv6 network of 64 bits.
+func prefix(address string) netip.Prefix {
+	parsed, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := parsed.Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits)
+	return p
+}
