@@ -200,7 +200,7 @@ func forgedAgents(t *testing.T, w *authWorld) {
 		"of the agent's account, for another audience":        {w.token(t, agent, "another"), "token-audience"},
 		"of a pod that asks for itself":                       {raw, "token-audience"},
 		"of an agent that is gone":                            {ofGone, "pod-gone"},
-		"none": {"", "token-missing"},
+		"none":                                                {"", "token-missing"},
 	} {
 		a := r.ask(t, c.forged, raw)
 		if a.status != http.StatusBadRequest || a.code != problem.CallerUnproven || !strings.Contains(a.message, c.says) {
