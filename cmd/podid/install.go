@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // installing is the flags of `podid install`.
@@ -24,10 +25,11 @@ type installing struct {
 	out     output
 	options install.Options
 
-	settings    []setting
-	dryRun, yes bool
-	wait        bool
-	timeout     time.Duration
+	settings      []setting
+	labelledScope bool
+	dryRun, yes   bool
+	wait          bool
+	timeout       time.Duration
 }
 
 // setting is a flag that sets a key of the ConfigMap podid.
@@ -79,7 +81,7 @@ func (i *installing) flags(c *cobra.Command) {
 	on("eks-api", "eksAPI", "the EKS REST API's door (default: open)")
 	on("startup-taint", "startupTaint", "lift the taint podid.dev/agent-not-ready from nodes whose agent is ready")
 	f.StringArray("set", nil, "any setting of the ConfigMap podid, KEY=VALUE; an empty value unsets it")
-	f.BoolVar(&i.options.LabelledScope, "labelled-scope", false, "the API server injects pods labelled podid.dev/inject: enabled (Kubernetes 1.36 and later)")
+	f.BoolVar(&i.labelledScope, "labelled-scope", false, "the API server injects pods labelled podid.dev/inject: enabled (Kubernetes 1.36 and later)")
 	f.StringVar(&i.options.Registry, "registry", "", "where the images are")
 	f.StringVar(&i.options.Tag, "image-tag", "", "the images' tag (default: this version's)")
 	f.BoolVar(&i.dryRun, "dry-run", false, "let the API server say what would change, and change nothing")
@@ -111,6 +113,10 @@ func (i *installing) run(c *cobra.Command) error {
 		return i.cluster.failed("look at what is installed", err)
 	}
 	options := current.Keep(i.options)
+	objects, err := install.Render(options)
+	if err != nil {
+		return err
+	}
 	progress := newUI(c.ErrOrStderr())
 	result := installed{DryRun: i.dryRun}
 
@@ -118,20 +124,14 @@ func (i *installing) run(c *cobra.Command) error {
 	// the policy that guards it has to be there for that.
 	opens := options.Settings["annotations"] == "true" && current.Settings["annotations"] != "true"
 	if opens && !i.dryRun {
-		closed := options
-		closed.Settings = map[string]string{}
-		for key, value := range options.Settings {
-			closed.Settings[key] = value
-		}
-		closed.Settings["annotations"] = "false"
-		if err := i.apply(ctx, cluster, closed, func(install.Change) {}); err != nil {
-			return err
+		if err := cluster.Apply(ctx, install.Guards(objects), false, func(install.Change) {}); err != nil {
+			return i.cluster.failed("install podid", err)
 		}
 		if err := i.consent(c, cluster); err != nil {
 			return err
 		}
 	}
-	if err := i.apply(ctx, cluster, options, func(change install.Change) {
+	if err := i.apply(ctx, cluster, objects, func(change install.Change) {
 		result.Objects = append(result.Objects, change)
 		if i.out == "text" {
 			i.tell(newUI(c.OutOrStdout()), change)
@@ -140,6 +140,10 @@ func (i *installing) run(c *cobra.Command) error {
 		return err
 	}
 	if i.wait && !i.dryRun {
+		if missing := i.missing(options); missing != nil {
+			return problem.New(problem.ConfigurationMissing, "podid is installed, and is not ready until it is told %s", strings.Join(missing, ", ")).
+				Fixed("podid install with these flags")
+		}
 		if result.Programs, err = i.waitReady(ctx, cluster, progress); err != nil {
 			return err
 		}
@@ -153,6 +157,9 @@ func (i *installing) read(c *cobra.Command) error {
 		return err
 	}
 	i.options.Settings = map[string]string{}
+	if c.Flags().Changed("labelled-scope") {
+		i.options.LabelledScope = &i.labelledScope
+	}
 	for _, s := range i.settings {
 		if !c.Flags().Changed(s.flag) {
 			continue
@@ -194,15 +201,25 @@ func (i *installing) connect() (install.Cluster, error) {
 	return cluster, nil
 }
 
-func (i *installing) apply(ctx context.Context, cluster install.Cluster, options install.Options, report func(install.Change)) error {
-	objects, err := install.Render(options)
-	if err != nil {
-		return err
-	}
+func (i *installing) apply(ctx context.Context, cluster install.Cluster, objects []*unstructured.Unstructured, report func(install.Change)) error {
 	if err := cluster.Apply(ctx, objects, i.dryRun, report); err != nil {
 		return i.cluster.failed("install podid", err)
 	}
+	if err := cluster.Prune(ctx, objects, i.dryRun, report); err != nil {
+		return i.cluster.failed("remove what is no more", err)
+	}
 	return nil
+}
+
+// missing are the flags of what podid has to be told, and is not.
+func (i *installing) missing(options install.Options) []string {
+	var missing []string
+	for _, s := range i.settings[:3] {
+		if options.Settings[s.key] == "" {
+			missing = append(missing, "--"+s.flag)
+		}
+	}
+	return missing
 }
 
 // tell prints what became of an object.
@@ -247,13 +264,7 @@ func (i *installing) summary(ui *ui, result installed, options install.Options) 
 		ui.printf(" (dry run: nothing was changed)")
 	}
 	ui.printf("\n")
-	var missing []string
-	for _, s := range i.settings[:3] {
-		if options.Settings[s.key] == "" {
-			missing = append(missing, "--"+s.flag)
-		}
-	}
-	if missing != nil {
+	if missing := i.missing(options); missing != nil {
 		ui.printf("podid is not ready until it is told %s.\n", strings.Join(missing, ", "))
 	} else if !i.wait && !i.dryRun {
 		ui.printf("podid status tells how it is doing.\n")

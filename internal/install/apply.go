@@ -34,9 +34,8 @@ type Change struct {
 	Differences []Difference `json:"differences,omitempty"`
 }
 
-// Apply makes the cluster have the objects, in their order, and no others of an earlier
-// installation; on a dry run the API server says what it would do. It tells report of
-// each, and ends at the first that is refused.
+// Apply makes the cluster have the objects, in their order; on a dry run the API server
+// says what it would do. It tells report of each, and ends at the first that is refused.
 func (c Cluster) Apply(ctx context.Context, objects []*unstructured.Unstructured, dryRun bool, report func(Change)) error {
 	// Nothing can be asked of a namespace that is not there.
 	namespace, err := c.get(ctx, "v1", "Namespace", Namespace)
@@ -54,7 +53,7 @@ func (c Cluster) Apply(ctx context.Context, objects []*unstructured.Unstructured
 		}
 		report(change)
 	}
-	return c.prune(ctx, objects, dryRun, report)
+	return nil
 }
 
 func (c Cluster) apply(ctx context.Context, object *unstructured.Unstructured, dryRun bool) (Change, error) {
@@ -109,8 +108,8 @@ var installable = []schema.GroupVersionKind{
 	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingAdmissionPolicy"},
 }
 
-// prune removes what an earlier installation made and this one does not have.
-func (c Cluster) prune(ctx context.Context, objects []*unstructured.Unstructured, dryRun bool, report func(Change)) error {
+// Prune removes what an earlier installation made and this one, objects, does not have.
+func (c Cluster) Prune(ctx context.Context, objects []*unstructured.Unstructured, dryRun bool, report func(Change)) error {
 	for _, kind := range installable {
 		there, err := c.installed(ctx, kind)
 		if err != nil {

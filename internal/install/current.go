@@ -77,11 +77,14 @@ func (current Current) Keep(o Options) Options {
 		kept = map[string]string{}
 	}
 	maps.Copy(kept, o.Settings)
+	maps.DeleteFunc(kept, func(_, value string) bool { return value == "" })
 	o.Settings = kept
 	if o.Registry == "" {
 		o.Registry = current.Registry
 	}
-	o.LabelledScope = o.LabelledScope || current.LabelledScope
+	if o.LabelledScope == nil {
+		o.LabelledScope = &current.LabelledScope
+	}
 	o.Credentials = current.Credentials
 	return o
 }

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/openpodidentity/podid/deploy"
 	"github.com/openpodidentity/podid/deploy/policies"
+	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/settings"
 	"github.com/openpodidentity/podid/problem"
 
@@ -27,8 +29,8 @@ type Options struct {
 	// Settings are the data of the ConfigMap podid.
 	Settings map[string]string
 	// LabelledScope has the API server inject pods labelled podid.dev/inject: enabled
-	// (Kubernetes 1.36 and later).
-	LabelledScope bool
+	// (Kubernetes 1.36 and later); nil is no, or as it is.
+	LabelledScope *bool
 	// Credentials changes with the base credentials: podid-auth reads them at the start.
 	Credentials string
 }
@@ -50,7 +52,7 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	text := deploy.Install
-	if o.LabelledScope {
+	if o.LabelledScope != nil && *o.LabelledScope {
 		if known.Cluster.Region == "" {
 			return nil, problem.New(problem.ConfigurationMissing, "the labelled scope needs the cluster's region").
 				Because("it is written into the policy, which no later setting changes").
@@ -77,6 +79,14 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 		}
 	}
 	return objects, nil
+}
+
+// Guards are those of the objects that have to be there before the annotation door may
+// open: the policy that says who may annotate, and the namespace.
+func Guards(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool {
+		return o.GetKind() != "Namespace" && o.GetName() != annotation.PolicyName
+	})
 }
 
 func decode(text []byte) ([]*unstructured.Unstructured, error) {

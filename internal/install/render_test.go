@@ -76,7 +76,7 @@ func TestOptionsChangeWhatTheySayAndNothingElse(t *testing.T) {
 			"+ClusterRoleBinding podid-startup-taint",
 			"ConfigMap podid-system/podid data.startupTaint", auth + "metadata.annotations.podid.dev/settings", webhook + "metadata.annotations.podid.dev/settings",
 		}},
-		"labelled scope": {Options{Settings: lab, LabelledScope: true}, []string{
+		"labelled scope": {Options{Settings: lab, LabelledScope: new(true)}, []string{
 			"+MutatingAdmissionPolicy inject.podid.dev", "+MutatingAdmissionPolicyBinding namespaces.inject.podid.dev", "+MutatingAdmissionPolicyBinding pods.inject.podid.dev",
 		}},
 		"base credentials": {Options{Settings: lab, Credentials: "uid/7"}, []string{auth + "metadata.annotations.podid.dev/base-credentials"}},
@@ -97,7 +97,7 @@ func TestARegistryHasAPort(t *testing.T) {
 }
 
 func TestTheLabelledScopeIsFilledIn(t *testing.T) {
-	scope := render(t, Options{LabelledScope: true, Settings: map[string]string{"region": "eu-central-1", "ipv6": "true"}})["MutatingAdmissionPolicy inject.podid.dev"]
+	scope := render(t, Options{LabelledScope: new(true), Settings: map[string]string{"region": "eu-central-1", "ipv6": "true"}})["MutatingAdmissionPolicy inject.podid.dev"]
 	encoded, err := scope.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestTheLabelledScopeIsFilledIn(t *testing.T) {
 	if strings.Contains(text, "PODID_") {
 		t.Error("the policy is not filled in")
 	}
-	if _, err := Render(Options{LabelledScope: true}); !problem.Is(err, problem.ConfigurationMissing) {
+	if _, err := Render(Options{LabelledScope: new(true)}); !problem.Is(err, problem.ConfigurationMissing) {
 		t.Errorf("without a region: %v", err)
 	}
 }
@@ -125,14 +125,17 @@ func TestSettingsThatPodidWouldRefuseAreNotInstalled(t *testing.T) {
 }
 
 func TestWhatIsNotGivenStaysAsItIs(t *testing.T) {
-	current := Current{Registry: "registry.example.com", Tag: "old", Settings: map[string]string{"region": "eu-central-1", "account": "111122223333"}, LabelledScope: true, Credentials: "uid/7"}
-	got := current.Keep(Options{Settings: map[string]string{"account": "444455556666", "clusterName": "lab"}})
+	current := Current{Registry: "registry.example.com", Tag: "old", Settings: map[string]string{"region": "eu-central-1", "account": "111122223333", "issuer": "https://x"}, LabelledScope: true, Credentials: "uid/7"}
+	got := current.Keep(Options{Settings: map[string]string{"account": "444455556666", "clusterName": "lab", "issuer": ""}})
 	want := Options{
-		Registry: "registry.example.com", LabelledScope: true, Credentials: "uid/7",
+		Registry: "registry.example.com", LabelledScope: new(true), Credentials: "uid/7",
 		Settings: map[string]string{"region": "eu-central-1", "account": "444455556666", "clusterName": "lab"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := current.Keep(Options{LabelledScope: new(false)}); *got.LabelledScope {
+		t.Error("the labelled scope cannot be switched off")
 	}
 	if got := (Current{}).Keep(Options{}); got.Settings == nil || got.Registry != "" {
 		t.Errorf("over nothing: %+v", got)

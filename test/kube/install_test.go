@@ -3,9 +3,12 @@
 package kube_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/install"
 	"github.com/openpodidentity/podid/test/kube"
 )
@@ -53,10 +57,10 @@ func (w *installWorld) apply(t *testing.T, o install.Options, dryRun bool) map[i
 		t.Fatal(err)
 	}
 	did := map[install.Action][]string{}
-	err = w.Apply(t.Context(), objects, dryRun, func(c install.Change) {
+	report := func(c install.Change) {
 		did[c.Action] = append(did[c.Action], fmt.Sprintf("%s %v", c.Object, c.Differences))
-	})
-	if err != nil {
+	}
+	if err := errors.Join(w.Apply(t.Context(), objects, dryRun, report), w.Prune(t.Context(), objects, dryRun, report)); err != nil {
 		t.Fatal(err)
 	}
 	return did
@@ -237,6 +241,16 @@ func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
 	if err != nil || config.Data["clusterName"] != "lab" {
 		t.Errorf("the setting is gone: %v, %v", config.Data, err)
 	}
+	status, err := w.Status(t.Context())
+	if err != nil || status.OK() || len(status.Programs) != 3 || status.Settings["clusterName"] != "lab" || len(status.Unseen) > 0 {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+	if !strings.HasPrefix(status.Configuration, "configuration-missing") || !strings.Contains(status.Configuration, "region, account") {
+		t.Errorf("the status of settings that are not complete: %s", status.Configuration)
+	}
+	if want := (install.Doors{Objects: true, EKSAPI: true, Webhook: true}); status.Doors != want {
+		t.Errorf("doors: %+v", status.Doors)
+	}
 	// podid goes on from there.
 	if did := w.apply(t, install.Options{}, false); len(did[install.Created])+len(did[install.Removed]) > 0 {
 		t.Errorf("podid install over kubectl apply: %v", did)
@@ -244,6 +258,63 @@ func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
 	w.uninstall(t, true)
 	if left := onlyIn(w.objects(t), before); left != nil {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// The command as a person calls it: what is annotated before anything guards annotations gives no role until somebody
+// says so.
+func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
+	w := newInstallWorld(t)
+	program := filepath.Join(t.TempDir(), "podid")
+	if err := kube.BuildProgram(t.Context(), "../..", "./cmd/podid", program); err != nil {
+		t.Fatal(err)
+	}
+	podid := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig(), "NO_COLOR=1")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	w.run(t, w.Kubectl(t.Context(), "create", "serviceaccount", "early"))
+	w.run(t, w.Kubectl(t.Context(), "annotate", "serviceaccount", "early", roleAnnotation+"=arn:aws:iam::111122223333:role/early"))
+
+	args := []string{"install", "--cluster-name", "lab", "--region", "eu-central-1", "--account", "111122223333", "--annotations"}
+	if out, err := podid(append(args, "--dry-run")...); err != nil || !strings.Contains(out, "would be created") {
+		t.Errorf("a dry run: %v\n%s", err, out)
+	}
+	out, err := podid(args...)
+	if err == nil || !strings.Contains(out, "early") || !strings.Contains(out, "there is nobody to ask") || !strings.Contains(out, "--yes") {
+		t.Errorf("nobody consented: %v\n%s", err, out)
+	}
+	if current, err := w.Current(t.Context()); err != nil || current.Settings["annotations"] == "true" {
+		t.Errorf("the door is open: %v, %v", current.Settings, err)
+	}
+	if out, err := podid(append(args, "--yes")...); err != nil {
+		t.Errorf("with consent: %v\n%s", err, out)
+	}
+	current, err := w.Current(t.Context())
+	if err != nil || current.Settings["annotations"] != "true" {
+		t.Errorf("the door is closed: %v, %v", current.Settings, err)
+	}
+	if left, err := annotation.Unconsented(t.Context(), w.API, install.Namespace); err != nil || len(left) > 0 {
+		t.Errorf("nobody consented to %v, %v", left, err)
+	}
+	if out, err := podid("install", "--annotations"); err != nil || strings.Contains(out, "changed\n") {
+		t.Errorf("again: %v\n%s", err, out)
+	}
+	if out, err := podid("install", "--wait", "--set", "account="); err == nil || !strings.Contains(out, "until it is told --account") {
+		t.Errorf("an account that is taken back: %v\n%s", err, out)
+	}
+	if out, err := podid("status"); err == nil || !strings.Contains(out, "doors         objects, annotations, EKS API, webhook") {
+		t.Errorf("status: %v\n%s", err, out)
+	}
+	w.associate(t)
+	t.Chdir(t.TempDir())
+	if out, err := podid("uninstall", "--yes", "--delete-associations"); err != nil || !strings.Contains(out, "Nothing of podid is left") {
+		t.Errorf("uninstall: %v\n%s", err, out)
+	}
+	if text, err := os.ReadFile("podid-associations.yaml"); err != nil || !strings.Contains(string(text), "role/cart") {
+		t.Errorf("the export: %v\n%s", err, text)
 	}
 }
 
