@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/install"
 	"github.com/openpodidentity/podid/problem"
 
@@ -127,7 +126,8 @@ func (i *installing) run(c *cobra.Command) error {
 		if err := cluster.Apply(ctx, install.Guards(objects), false, func(install.Change) {}); err != nil {
 			return i.cluster.failed("install podid", err)
 		}
-		if err := i.consent(c, cluster); err != nil {
+		consent := consenting{cluster: &i.cluster, namespace: install.Namespace, yes: i.yes}
+		if err := consent.ask(c, cluster.API); err != nil {
 			return err
 		}
 	}
@@ -269,45 +269,6 @@ func (i *installing) summary(ui *ui, result installed, options install.Options) 
 	} else if !i.wait && !i.dryRun {
 		ui.printf("podid status tells how it is doing.\n")
 	}
-}
-
-// consent lists what is annotated and was so before anything guarded it, and asks.
-func (i *installing) consent(c *cobra.Command, cluster install.Cluster) error {
-	ui := newUI(c.ErrOrStderr())
-	ui.printf("looking at what is annotated already (10 s, until the policy that guards annotations acts)\n")
-	if err := annotation.Record(c.Context(), cluster.API, install.Namespace); err != nil {
-		return i.cluster.failed("see what is annotated", err)
-	}
-	found, err := annotation.Unconsented(c.Context(), cluster.API, install.Namespace)
-	if err != nil {
-		return i.cluster.failed("see what is annotated", err)
-	}
-	if len(found) == 0 {
-		ui.printf("nothing is annotated yet\n")
-		return nil
-	}
-	var rows [][]string
-	for _, a := range found {
-		rows = append(rows, []string{a.Namespace, a.Name, a.RoleARN})
-	}
-	ui.printf("These service accounts are annotated already. Nobody has checked who may bind these roles:\n\n")
-	ui.table([]string{"NAMESPACE", "SERVICE ACCOUNT", "ROLE"}, rows)
-	ui.printf("\n")
-	if !i.yes {
-		agreed, err := ask(c, ui, "Give the pods of all of them these roles?")
-		if err != nil {
-			return err
-		}
-		if !agreed {
-			return problem.New(problem.ConsentMissing, "the annotation door stays closed").
-				Because("you did not consent to what is annotated already").
-				Fixed("remove the annotations that should give no role, and call podid install --annotations again")
-		}
-	}
-	if err := annotation.Consent(c.Context(), cluster.API, install.Namespace, found); err != nil {
-		return i.cluster.failed("note the consent", err)
-	}
-	return nil
 }
 
 // ask asks a person for a yes; where there is none, it is a problem.

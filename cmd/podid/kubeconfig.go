@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/install"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/go-logr/logr"
@@ -25,18 +26,15 @@ type kubeconfig struct {
 	file, context, namespace string
 }
 
-// podidNamespace is where podid is installed unless somebody says otherwise.
-const podidNamespace = "podid-system"
-
 // flags adds --kubeconfig and --context.
 func (k *kubeconfig) flags(c *cobra.Command) {
 	c.Flags().StringVar(&k.file, "kubeconfig", "", "kubeconfig (default: $KUBECONFIG, or ~/.kube/config)")
 	c.Flags().StringVar(&k.context, "context", "", "context of the kubeconfig (default: its current one)")
 }
 
-// namespaceFlag adds -n, which names what usage says; value is its default.
-func (k *kubeconfig) namespaceFlag(c *cobra.Command, value, usage string) {
-	c.Flags().StringVarP(&k.namespace, "namespace", "n", value, usage)
+// podidNamespaceFlag is for who has installed podid with Helm elsewhere.
+func podidNamespaceFlag(c *cobra.Command, namespace *string) {
+	c.Flags().StringVar(namespace, "podid-namespace", install.Namespace, "namespace that podid is installed in")
 }
 
 func (k *kubeconfig) loader() clientcmd.ClientConfig {
@@ -74,6 +72,15 @@ func (k *kubeconfig) client() (client.WithWatch, error) {
 		return nil, k.failed("reach the cluster", err)
 	}
 	return api, nil
+}
+
+// server is the API server's address, to tell clusters apart; empty if it is not known.
+func (k *kubeconfig) server() string {
+	config, err := k.loader().ClientConfig()
+	if err != nil {
+		return ""
+	}
+	return config.Host
 }
 
 // current is the namespace of -n, or else the context's.

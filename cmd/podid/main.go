@@ -60,7 +60,8 @@ With the local world all of it runs on this machine, offline and with no account
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(newLocal(), newDemo(), newTrustPolicy(), newCanI(), newPolicy(), newInstall(), newUninstall(), newStatus(), newExplain(), newVersion(), newApplication())
+	root.AddCommand(newLocal(), newDemo(), newTrustPolicy(), newCanI(), newPolicy(), newInstall(), newUninstall(), newStatus(), newGet(), newConsent(),
+		newEKS(), newAccessKey(), newExplain(), newVersion(), newApplication())
 	wrapArgs(root)
 	return root
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // Role is the annotation of a service account that names its role.
@@ -56,6 +57,23 @@ func (a *account) association() podid.Association {
 		Namespace: a.Namespace, ServiceAccount: a.Name, Role: podid.RoleARN(a.RoleARN),
 		CreatedAt: a.created, ModifiedAt: a.created,
 	}
+}
+
+// invalid is the problem of an annotation that is no role.
+func (a *account) invalid() error {
+	_, err := podid.ParseRoleARN(a.RoleARN)
+	if err == nil {
+		return nil
+	}
+	return problem.New(problem.AssociationInvalid, "the annotation %s of service account %s/%s is no role: %v", Role, a.Namespace, a.Name, err).
+		Because("").Fixed("annotate it with the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
+}
+
+// Association is what the annotation of a service account says, whether or not it gives a
+// role; see [Judge].
+func Association(o *corev1.ServiceAccount) podid.Association {
+	a, _ := annotated(o)
+	return (&account{Annotated: a, version: o.ResourceVersion, created: o.CreationTimestamp.UTC()}).association()
 }
 
 // accounts is what the informer has told of annotated service accounts.

@@ -201,9 +201,8 @@ func (d *Door) read(ctx context.Context, n name) (*account, error) {
 
 // admit is nil when the annotation gives a role.
 func (d *Door) admit(ctx context.Context, a *account) error {
-	if _, err := podid.ParseRoleARN(a.RoleARN); err != nil {
-		return problem.New(problem.AssociationInvalid, "the annotation %s of service account %s/%s is no role: %v", Role, a.Namespace, a.Name, err).Because("").
-			Fixed("annotate it with the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
+	if err := a.invalid(); err != nil {
+		return err
 	}
 	return d.watch.admit(ctx, a)
 }

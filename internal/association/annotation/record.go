@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -215,6 +216,25 @@ func Unconsented(ctx context.Context, api client.Reader, namespace string) ([]An
 		}
 	}
 	return out, nil
+}
+
+// Judge reads the guard and its record, and returns what they say of a service account:
+// whether its annotation gives it a role, and the problem if not.
+func Judge(ctx context.Context, api client.Reader, namespace string) (func(*corev1.ServiceAccount) error, error) {
+	r, err := newReading(ctx, api, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return func(o *corev1.ServiceAccount) error {
+		a := newAccount(o)
+		if a == nil {
+			return association.Missing(o.Namespace, o.Name)
+		}
+		if err := a.invalid(); err != nil {
+			return err
+		}
+		return r.says(a)
+	}, nil
 }
 
 // Consent notes that somebody consents to what is annotated so. Others that write at the

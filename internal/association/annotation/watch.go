@@ -120,15 +120,23 @@ func (w *watch) read(ctx context.Context) (*reading, error) {
 	}
 }
 
-func (w *watch) ask(ctx context.Context) (*reading, error) {
+func newReading(ctx context.Context, api client.Reader, namespace string) (*reading, error) {
 	r := &reading{began: time.Now()}
-	_, record, err := current(ctx, w.api, w.namespace)
+	_, record, err := current(ctx, api, namespace)
 	switch {
 	case err == nil:
 		r.refused = record.refused
 	case problem.Is(err, problem.PassPolicyMissing), problem.Is(err, problem.ConsentMissing):
 		r.fault = err
 	default:
+		return nil, err
+	}
+	return r, nil
+}
+
+func (w *watch) ask(ctx context.Context) (*reading, error) {
+	r, err := newReading(ctx, w.api, w.namespace)
+	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()

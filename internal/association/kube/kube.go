@@ -48,8 +48,8 @@ var _ association.Store = (*Store)(nil)
 const (
 	// lag bounds how long a write waits for its own event.
 	lag = 2 * time.Second
-	// owner is who the API server notes as the writer of fields.
-	owner = client.FieldOwner("podid")
+	// Owner is who the API server notes as the writer of fields.
+	Owner = client.FieldOwner("podid")
 	// pageSize of what is read through when an ID is unknown.
 	pageSize = 500
 )
@@ -295,7 +295,7 @@ func attempts() *wait.Backoff {
 func (s *Store) create(ctx context.Context, a podid.Association) (podid.Association, error) {
 	for pause := attempts(); ; {
 		o := Object(a)
-		err := s.api.Create(ctx, o, owner)
+		err := s.api.Create(ctx, o, Owner)
 		switch {
 		case err == nil:
 			created := Association(o)
@@ -368,7 +368,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*podid.Associ
 		}
 		patch := client.MergeFromWithOptions(o.DeepCopy(), client.MergeFromWithOptimisticLock{})
 		setSpec(&o.Spec, is)
-		err = s.api.Patch(ctx, o, patch, owner)
+		err = s.api.Patch(ctx, o, patch, Owner)
 		switch {
 		case err == nil:
 			is = Association(o)
