@@ -18,6 +18,8 @@ type Fault struct {
 	Answers http.HandlerFunc
 	// Delay comes before anything else.
 	Delay time.Duration
+	// Ahead is how far the clock that sets the expiration is ahead; negative, behind.
+	Ahead time.Duration
 }
 
 // write fails; true says that a good answer is to follow.
@@ -97,11 +99,7 @@ func Faults() []*Fault {
 }
 
 // Ahead answers well, by a clock that is ahead of this one; behind if d is negative.
-func Ahead(d, life time.Duration) *Fault {
-	return &Fault{Name: "clock ahead by " + d.String(), Answers: func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(reply(1, time.Now().Add(d+life)))
-	}}
-}
+func Ahead(d time.Duration) *Fault { return &Fault{Name: "clock ahead by " + d.String(), Ahead: d} }
 
 func refuse(w http.ResponseWriter, status int, exception, code, what string) {
 	w.Header().Set("X-Amzn-Errortype", exception)

@@ -228,8 +228,12 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	s.perPod[who.account]++
 	version, running := s.pods[who.pod]
 	s.mu.Unlock()
-	if f := s.fault.Load(); f != nil && !f.write(w, r) {
-		return
+	ahead := time.Duration(0)
+	if f := s.fault.Load(); f != nil {
+		if !f.write(w, r) {
+			return
+		}
+		ahead = f.Ahead
 	}
 	switch {
 	case !running:
@@ -245,5 +249,15 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	if life == 0 {
 		life = time.Hour
 	}
-	_, _ = w.Write(reply(call, time.Now().Add(life)))
+	_, _ = w.Write(reply(call, time.Now().Add(ahead+life)))
+}
+
+// Break breaks every stream off.
+func (s *Server) Break() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for listener := range s.listeners {
+		close(listener)
+		delete(s.listeners, listener)
+	}
 }
