@@ -42,8 +42,8 @@ func reachable(ctx context.Context, addresses []string) (err error) {
 	return problem.New(problem.AddressUnavailable, "the node has none of the addresses %q", addresses).From(err)
 }
 
-// metrics are for Prometheus, in its text format.
-func metrics(server *agent.Server) http.Handler {
+// scrapes are answered for Prometheus, in its text format.
+func scrapes(server *agent.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", server.ServeMetrics)
 	return mux

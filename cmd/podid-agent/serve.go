@@ -18,11 +18,9 @@ import (
 )
 
 const (
-	// headerWithin is how long a client may take to send a request. SDKs send it at
-	// once, and have given up by then.
-	headerWithin = 2 * time.Second
-	// answerWithin bounds a whole request, a slow reader's too.
-	answerWithin = 5 * time.Second
+	// askWithin is how long a client may take to send a request, and to read the answer.
+	// SDKs do both at once, and have given up by then.
+	askWithin, readWithin = 2 * time.Second, 5 * time.Second
 	// idleFor is how long a connection is kept for the next request.
 	idleFor = time.Minute
 	// maxHeader, in bytes, has room for the longest token.
@@ -55,9 +53,13 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 			return unlessClosed(front.Serve(bounds.Listener(socket)))
 		})
 	}
+	group.Go(func() error {
+		headroom(ctx)
+		return nil
+	})
 	seats := []*seat{newSeat(o.probes, probes(o.listen, server.Ready), log)}
 	if o.metrics != "" {
-		seats = append(seats, newSeat(o.metrics, metrics(server.Server), log))
+		seats = append(seats, newSeat(o.metrics, scrapes(server.Server), log))
 	}
 	for _, seat := range seats {
 		group.Go(func() error { return seat.run(ctx) })
@@ -138,8 +140,8 @@ func handOver(ctx context.Context, name string, server *agent.Server, sockets []
 // newServer is an HTTP server that no client can hold up.
 func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerWithin, ReadTimeout: answerWithin, WriteTimeout: answerWithin, IdleTimeout: idleFor,
+		Handler:     handler,
+		ReadTimeout: askWithin, WriteTimeout: readWithin, IdleTimeout: idleFor,
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
 	}

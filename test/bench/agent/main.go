@@ -52,23 +52,26 @@ func main() {
 		return
 	}
 	only := flag.String("only", "", "the rows to measure, comma-separated; empty: all")
+	program := flag.String("program", "", "the agent to measure; empty: built as it is shipped")
 	flag.Parse()
-	if err := report(*only); err != nil {
+	if err := report(*only, *program); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func report(only string) error {
+func report(only, program string) error {
 	dir, err := os.MkdirTemp("", "podid-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Fprintln(os.Stderr, "building podid-agent as it is shipped")
-	program := filepath.Join(dir, "podid-agent")
-	if err := build(program); err != nil {
-		return err
+	if program == "" {
+		fmt.Fprintln(os.Stderr, "building podid-agent as it is shipped")
+		program = filepath.Join(dir, "podid-agent")
+		if err := build(program); err != nil {
+			return err
+		}
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "figure\tis\tmust\t")
