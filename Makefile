@@ -72,6 +72,14 @@ bench: ## Benchmarks, each with a reference measured in the same run
 	@echo "ratio is podid / reference: below 1 podid is faster. The reference is what the name says after 'Against'."
 	@$(GO) test -run '^$$' -bench . -count=1 ./test/bench/...
 
+ROWS ?=
+bench-agent: ## Every figure of podid-agent, measured on the program as it is shipped (ROWS=hit,memory: these alone)
+	@$(GO) run ./test/bench/agent -only '$(ROWS)'
+
+SOAK ?= 10m
+soak: ## podid-agent for SOAK (10m) under 500 workloads and a podid-auth that fails one minute in five, with the race detector
+	@$(GO) run -race ./test/soak -for $(SOAK)
+
 FUZZTIME ?= 2m
 fuzz: ## Fuzz every target for FUZZTIME (2m) each
 	@.ci/fuzz $(FUZZTIME)

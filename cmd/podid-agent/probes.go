@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"runtime/metrics"
 
 	"github.com/openpodidentity/podid/internal/agent"
 	"github.com/openpodidentity/podid/internal/listen"
@@ -45,6 +47,13 @@ func reachable(ctx context.Context, addresses []string) (err error) {
 // scrapes are answered for Prometheus, in its text format.
 func scrapes(server *agent.Server) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", server.ServeMetrics)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		server.ServeMetrics(w, r)
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"}}
+		metrics.Read(sample)
+		fmt.Fprintf(w, "# HELP podid_agent_heap_live_bytes What is in use of the heap, as of its last collection.\n"+
+			"# TYPE podid_agent_heap_live_bytes gauge\npodid_agent_heap_live_bytes %d\n", sample[0].Value.Uint64())
+		fmt.Fprintf(w, "# HELP podid_agent_goroutines Goroutines.\n# TYPE podid_agent_goroutines gauge\npodid_agent_goroutines %d\n", sample[1].Value.Uint64())
+	})
 	return mux
 }

@@ -187,8 +187,9 @@ func free(host string) string {
 // bareBody is the variable with the body that this program is to serve as the reference.
 const bareBody = "PODID_BENCH_BODY"
 
-// bare starts the reference: net/http and nothing else, writing the same bytes.
-func (l *lab) bare(body []byte) (*process, error) {
+// bare starts the reference: net/http and nothing else, writing the same bytes, after a while
+// if there is a delay.
+func (l *lab) bare(body []byte, delay time.Duration) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func (l *lab) bare(body []byte) (*process, error) {
 	p := &process{address: free("127.0.0.1")}
 	p.probes = p.address
 	command := exec.Command(self)
-	command.Env = append(os.Environ(), bareBody+"="+string(body), "PODID_BENCH_ADDRESS="+p.address)
+	command.Env = append(os.Environ(), bareBody+"="+string(body), "PODID_BENCH_ADDRESS="+p.address, "PODID_BENCH_DELAY="+delay.String())
 	if err := l.start(p, command); err != nil {
 		return nil, err
 	}
@@ -205,7 +206,11 @@ func (l *lab) bare(body []byte) (*process, error) {
 
 func serveBare(body string) {
 	text, contentType, length := []byte(body), []string{"application/json"}, []string{strconv.Itoa(len(body))}
+	delay, _ := time.ParseDuration(os.Getenv("PODID_BENCH_DELAY")) // set by bare
 	server := http.Server{Addr: os.Getenv("PODID_BENCH_ADDRESS"), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if delay > 0 {
+			time.Sleep(delay)
+		}
 		h := w.Header()
 		h["Content-Type"], h["Content-Length"] = contentType, length
 		_, _ = w.Write(text)
