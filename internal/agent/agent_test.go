@@ -148,10 +148,10 @@ func TestRotatedTokenOfTheSamePodIsAHit(t *testing.T) {
 func TestCredentialsEndByTheClockThoughNoTimerFires(t *testing.T) {
 	n := newNode(t)
 	raw := mint(t, workload(1))
-	var ahead time.Duration
-	n.Now = func() time.Time { return time.Now().Add(ahead) }
+	var ahead atomic.Int64
+	n.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	n.ask(t, raw)
-	ahead = time.Hour - 500*time.Millisecond
+	ahead.Store(int64(time.Hour - 500*time.Millisecond))
 	n.answers(unavailable)
 	if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
 		t.Errorf("got %+v", got)

@@ -29,14 +29,14 @@ var faults = map[string]struct {
 	"hangs within the body": {behind(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(hanging{r.Context()})}, nil
 	}), problem.AuthUnavailable},
-	"breaks off":     {behind(replying(200, "", io.MultiReader(strings.NewReader(goodReply[:50]), broken{}))), problem.AuthUnavailable},
-	"throttles":      {behind(replying(429, "ThrottlingException", strings.NewReader(`{"message":"slow down"}`))), problem.TooManyRequests},
-	"fails":          {behind(replying(500, "InternalServerException", strings.NewReader(`{"code":"internal","what":"podid could not answer"}`))), problem.Internal},
-	"has no STS":     {behind(replying(503, "", strings.NewReader(`{"code":"sts-unavailable","what":"STS does not answer"}`))), problem.STSUnavailable},
-	"is a proxy":     {behind(replying(502, "", strings.NewReader("<html>"))), problem.AuthUnavailable},
-	"sends an array": {behind(replying(200, "", strings.NewReader("[]"))), problem.AuthUnavailable},
-	"sends 10 MB":    {behind(replying(200, "", io.LimitReader(endless{}, 10<<20))), problem.AuthUnavailable},
-	"has an old clock": {behind(replying(200, "", strings.NewReader(strings.Replace(goodReply, "4102444800.5", "946684799", 1)))),
+	"breaks off":     {behind(replying(200, "", func() io.Reader { return io.MultiReader(strings.NewReader(goodReply[:50]), broken{}) })), problem.AuthUnavailable},
+	"throttles":      {behind(replying(429, "ThrottlingException", text(`{"message":"slow down"}`))), problem.TooManyRequests},
+	"fails":          {behind(replying(500, "InternalServerException", text(`{"code":"internal","what":"podid could not answer"}`))), problem.Internal},
+	"has no STS":     {behind(replying(503, "", text(`{"code":"sts-unavailable","what":"STS does not answer"}`))), problem.STSUnavailable},
+	"is a proxy":     {behind(replying(502, "", text("<html>"))), problem.AuthUnavailable},
+	"sends an array": {behind(replying(200, "", text("[]"))), problem.AuthUnavailable},
+	"sends 10 MB":    {behind(replying(200, "", func() io.Reader { return io.LimitReader(endless{}, 10<<20) })), problem.AuthUnavailable},
+	"has an old clock": {behind(replying(200, "", text(strings.Replace(goodReply, "4102444800.5", "946684799", 1)))),
 		problem.AuthUnavailable},
 	"forgets all of it":  {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, nil }, problem.AuthUnavailable},
 	"says nothing known": {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, errors.New("?") }, problem.Internal},
@@ -47,11 +47,13 @@ func behind(f roundTrip) exchangeFunc {
 	return func(ctx context.Context, ask agent.Ask) (agent.Reply, error) { return client(f).Exchange(ctx, ask) }
 }
 
-func replying(status int, exception string, body io.Reader) roundTrip {
+func replying(status int, exception string, body func() io.Reader) roundTrip {
 	return func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {exception}}, Body: io.NopCloser(body)}, nil
+		return &http.Response{StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {exception}}, Body: io.NopCloser(body())}, nil
 	}
 }
+
+func text(s string) func() io.Reader { return func() io.Reader { return strings.NewReader(s) } }
 
 type (
 	hanging struct{ ctx context.Context }

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,7 +49,9 @@ type lane struct {
 	store  *memory.Store
 	agent  *agent.Server
 	assume rolesFunc
+	mu     sync.Mutex // guards calls
 	calls  int
+	nodes  *auth.Nodes
 	log    bytes.Buffer
 	file   string // the pod's token
 }
@@ -60,6 +64,8 @@ func newLane(t *testing.T) *lane {
 	}
 	l := &lane{store: store, file: filepath.Join(t.TempDir(), "token")}
 	l.assume = func(_ context.Context, w podid.Workload, a podid.Association) (roles.Session, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.calls++
 		c := credentials(l.calls)
 		return roles.Session{Credentials: c, AssumedRole: podid.AssumedRole{
@@ -81,7 +87,13 @@ func newLane(t *testing.T) *lane {
 	verifier := func(audience string) *token.Verifier {
 		return &token.Verifier{Issuer: issuerURL, Audience: audience, Keys: issuer().Keys}
 	}
-	authServer := httptest.NewTLSServer(&auth.Handler{
+	l.nodes = &auth.Nodes{
+		Cluster: cluster.Name, Issuer: issuerURL, Heard: store.Heard,
+		JWKS: func() json.RawMessage { return listed(nil).Snapshot.Keys },
+	}
+	store.OnChange = l.nodes.Associated
+	authServer := httptest.NewUnstartedServer(&auth.Handler{
+		Nodes: l.nodes,
 		Service: &auth.Service{
 			Cluster: cluster, Tokens: &token.Live{Verifier: verifier(podid.AudiencePods), Pods: pods}, Associations: store,
 			Roles: rolesFunc(func(ctx context.Context, w podid.Workload, a podid.Association) (roles.Session, error) {
@@ -90,18 +102,30 @@ func newLane(t *testing.T) *lane {
 		},
 		Agents: &token.Live{Verifier: verifier(podid.AudienceAuth), Pods: pods}, AgentSubject: own.Subject(),
 	})
+	authServer.EnableHTTP2 = true
+	authServer.StartTLS()
 	t.Cleanup(authServer.Close)
+	client := &agent.AuthClient{
+		Endpoint: authServer.URL, HTTP: authServer.Client(),
+		Token: func() (string, error) { return issuer().Mint(own, podid.AudienceAuth, time.Now(), time.Hour) },
+	}
 	l.agent = &agent.Server{
-		Tokens: verifier(podid.AudiencePods),
-		Exchange: &agent.AuthClient{
-			Endpoint: authServer.URL, Cluster: cluster.Name, HTTP: authServer.Client(),
-			Token: func() (string, error) { return issuer().Mint(own, podid.AudienceAuth, time.Now(), time.Hour) },
-		},
-		Timeout: 10 * time.Second, // this test is not about time
-		Limits:  agent.Limits{Refusal: -1},
-		Log:     slog.New(slog.NewJSONHandler(&l.log, nil)),
+		Exchange: client,
+		Timeout:  10 * time.Second, // this test is not about time
+		Limits:   agent.Limits{Refusal: -1},
+		Log:      slog.New(slog.NewJSONHandler(&l.log, nil)),
 	}
 	t.Cleanup(func() { l.agent.Close() })
+	ctx, cancel := context.WithCancel(context.Background())
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		l.agent.Follow(ctx, client)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-followed
+	})
 	agentServer := httptest.NewServer(l.agent)
 	t.Cleanup(agentServer.Close)
 
@@ -194,5 +218,60 @@ func TestTheApplicationsOwnErrorSaysWhyAndHowToMendIt(t *testing.T) {
 	}
 	if log := l.log.String(); strings.Count(log, "\n") != 3 || strings.Contains(log, "eyJ") {
 		t.Errorf("log is %s", log)
+	}
+}
+
+// What changes in the cluster takes effect on the node within five seconds; here, at once.
+func TestTheStreamOfPodidAuthTakesEffectOnTheNode(t *testing.T) {
+	l := newLane(t)
+	w := workload(1)
+	l.nodes.Pod(token.Pod{Namespace: w.Namespace, Name: w.Pod, UID: w.PodUID, ServiceAccount: w.ServiceAccount, Node: w.Node})
+	first, err := l.store.Create(t.Context(), podid.Association{
+		Namespace: w.Namespace, ServiceAccount: w.ServiceAccount, Role: "arn:aws:iam::111122223333:role/R",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := retrieve(t); err != nil || got.AccessKeyID != key(1) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	until := func(what string, is func(aws.Credentials, error) bool) {
+		t.Helper()
+		start := time.Now()
+		for {
+			got, err := retrieve(t)
+			if is(got, err) {
+				t.Logf("%s: %s", what, time.Since(start))
+				return
+			}
+			if time.Since(start) > 5*time.Second {
+				t.Fatalf("%s: %+v, %v", what, got, err)
+			}
+		}
+	}
+	refused := func(code problem.Code) func(aws.Credentials, error) bool {
+		return func(_ aws.Credentials, err error) bool {
+			return err != nil && strings.Contains(err.Error(), string(code))
+		}
+	}
+	if _, err := l.store.Update(t.Context(), first.ID(), func(a *podid.Association) error {
+		a.Role = "arn:aws:iam::111122223333:role/S"
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	until("another role", func(got aws.Credentials, err error) bool { return err == nil && got.AccessKeyID == key(2) })
+	if _, err := l.store.Delete(t.Context(), first.ID()); err != nil {
+		t.Fatal(err)
+	}
+	until("no role", refused(problem.AssociationMissing))
+	if _, err := l.store.Create(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	until("a role again", func(got aws.Credentials, err error) bool { return err == nil && got.AccessKeyID == key(3) })
+	l.nodes.Gone(w.PodUID)
+	until("no pod", refused(problem.PodGone))
+	if l.calls != 3 {
+		t.Errorf("%d roles were assumed", l.calls)
 	}
 }
