@@ -149,10 +149,10 @@ func (s *Server) meet(r *http.Request, raw string, start time.Time, unfit error)
 	if err != nil {
 		return nil, err
 	}
-	source.giveBack(sourceLimit)
 	if t.Workload.Node != "" && s.Node != "" && t.Workload.Node != s.Node {
 		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
 	}
+	source.giveBack(sourceLimit)
 	return s.remember(raw, t)
 }
 

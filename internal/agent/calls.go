@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/openpodidentity/podid/problem"
@@ -41,6 +43,7 @@ type calls struct {
 	// when, and what the last one said. Meanwhile one call at a time probes.
 	away      int
 	awaySince time.Time
+	awayLast  time.Time
 	awayOne   string // the UID of the pod, if it was the same each time
 	awayFor   error
 	pausedFor error
@@ -203,15 +206,21 @@ func (s *Server) start(f *flight) {
 	})
 }
 
-// exchange is one call to podid-auth within its time.
-func (s *Server) exchange(ctx context.Context, ask Ask) (Reply, error) {
+// exchange is one call to podid-auth within its time. What goes wrong in it does not end the
+// agent, on which a whole node relies.
+func (s *Server) exchange(ctx context.Context, ask Ask) (r Reply, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = problem.New(problem.Internal, "podid could not answer").From(fmt.Errorf("panic: %v\n%s", fault, debug.Stack()))
+		}
+	}()
 	timeout := s.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r, err := s.Exchange.Exchange(ctx, ask)
+	r, err = s.Exchange.Exchange(ctx, ask)
 	if err == nil && !r.Credentials.Expires.After(s.now()) {
 		return r, problem.New(problem.AuthUnavailable, "podid-auth sent credentials that have expired").
 			Fixed("synchronise the clocks (NTP) of the nodes and of the STS")

@@ -38,8 +38,9 @@ var faults = map[string]struct {
 	"sends 10 MB":    {behind(replying(200, "", func() io.Reader { return io.LimitReader(endless{}, 10<<20) })), problem.AuthUnavailable},
 	"has an old clock": {behind(replying(200, "", text(strings.Replace(goodReply, "4102444800.5", "946684799", 1)))),
 		problem.AuthUnavailable},
-	"forgets all of it":  {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, nil }, problem.AuthUnavailable},
-	"says nothing known": {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, errors.New("?") }, problem.Internal},
+	"forgets all of it":     {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, nil }, problem.AuthUnavailable},
+	"makes the agent panic": {func(context.Context, agent.Ask) (agent.Reply, error) { panic("?") }, problem.Internal},
+	"says nothing known":    {func(context.Context, agent.Ask) (agent.Reply, error) { return agent.Reply{}, errors.New("?") }, problem.Internal},
 }
 
 // behind is a podid-auth behind the client that the agent has for it.

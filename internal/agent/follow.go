@@ -29,6 +29,7 @@ const (
 // Follow hears what podid-auth's stream says, and connects anew when it ends, until ctx does.
 func (s *Server) Follow(ctx context.Context, from Stream) {
 	pause := firstPause
+	var told time.Time // when the log last had that it fails
 	for ctx.Err() == nil {
 		start := s.now()
 		heard, err := s.listen(ctx, from)
@@ -36,9 +37,12 @@ func (s *Server) Follow(ctx context.Context, from Stream) {
 			return
 		}
 		if heard {
-			pause = firstPause
+			pause, told = firstPause, time.Time{}
 		}
-		s.log(ctx, "stream", podid.Workload{}, s.now().Sub(start), problem.Of(err), slog.Bool("heard", heard))
+		if now := s.now(); now.Sub(told) > tellEvery {
+			told = now
+			s.log(ctx, "stream", podid.Workload{}, s.now().Sub(start), problem.Of(err), slog.Bool("heard", heard))
+		}
 		timer := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-ctx.Done():

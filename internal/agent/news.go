@@ -114,7 +114,10 @@ func (s *Server) hearEnd(uid string) {
 // Ready says why the agent cannot do all that it is for; nil if it can.
 func (s *Server) Ready() error {
 	s.mu.RLock()
-	away := s.awayFor
+	var away error
+	if s.outage(s.now()) {
+		away = s.awayFor
+	}
 	s.mu.RUnlock()
 	switch {
 	case s.Tokens == nil && s.trust.now.Load() == nil:

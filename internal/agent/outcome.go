@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -27,11 +28,13 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 			reply.Association = p.heard // the one string for both
 		case !reply.Association.Older(p.heard):
 			p.heard = reply.Association
-		case err == nil && f.tries < maxTries && !s.closed:
+		case err != nil && reply.Association == stream.Version{}:
+			// It does not say as of when.
+		case f.tries < maxTries && !s.closed:
 			f.started = time.Time{}
 			s.misses = slices.Insert(s.misses, 0, f)
 			return false
-		case err == nil:
+		default:
 			err = problem.New(problem.ReplicaBehind, "podid-auth answered for an association that has changed since")
 		}
 	}
@@ -102,7 +105,7 @@ func (s *Server) note(f *flight, err error, now time.Time) {
 		} else if s.awayOne != f.pod.uid {
 			s.awayOne = "" // several
 		}
-		s.awayFor = err
+		s.awayFor, s.awayLast = err, now
 		s.nextProbe = later(f.started.Add(probeEvery+rand.N(probeEvery/2)), now.Add(50*time.Millisecond))
 	case code == problem.ReplicaBehind:
 		// It says nothing of the others.
@@ -121,8 +124,12 @@ func (s *Server) note(f *flight, err error, now time.Time) {
 // asked for again one by one, but wait for the one that probes. One pod whose calls fail may
 // be the only one whose calls do, until no other's succeeded for a while.
 func (s *Server) outage(now time.Time) bool {
-	return s.away > 1 && (s.awayOne == "" || now.Sub(s.awaySince) > 2*time.Second)
+	return s.away > 1 && (s.awayOne == "" || now.Sub(s.awaySince) > 2*time.Second) && now.Sub(s.awayLast) < probesFor
 }
+
+// probesFor is how long nothing is asked, because nobody waits for it, until nobody can say whether
+// podid-auth still is away.
+const probesFor = 30 * time.Second
 
 // release lets all that failed while podid-auth was away ask again. mu is held.
 func (s *Server) release(now time.Time) {
@@ -149,7 +156,7 @@ func (s *Server) slow(f *flight) error {
 		return problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", patience)
 	case now.Before(s.paused) && s.pausedFor != nil:
 		return refusal{after: s.paused.Sub(now), error: s.pausedFor}
-	case s.awayFor != nil:
+	case s.outage(now):
 		return s.awayFor
 	}
 	return problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials", len(s.misses)).
