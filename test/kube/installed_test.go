@@ -3,7 +3,6 @@
 package kube_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -217,22 +216,4 @@ func (w *installed) kubeconfig(t *testing.T, account string) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// lockedBuffer is what programs and this test write to at once.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(text []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(text)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
