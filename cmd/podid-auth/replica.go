@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -119,8 +120,13 @@ func (r *replica) run(ctx context.Context) error {
 	}
 	r.state.Store(starting())
 	if r.options.lead {
-		// It makes the certificates, without which nobody becomes ready.
-		go r.leader(set).Run(ctx)
+		// It makes the certificates, without which nobody becomes ready. It is waited
+		// for at the end: a Lease that was not given back keeps the next leader waiting.
+		leading, resign := context.WithCancel(ctx)
+		var work sync.WaitGroup
+		work.Go(func() { _ = r.leader(set).Run(leading) })
+		defer work.Wait()
+		defer resign()
 	}
 	base := roles.Base{
 		Cluster: set.Cluster, STSEndpoint: set.STSEndpoint, IAMEndpoint: set.IAMEndpoint,

@@ -2,6 +2,7 @@ package injection
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -40,6 +41,8 @@ type gift struct {
 	variables [][]Variable
 	// label says that the pod is marked.
 	label bool
+	// address is whom SDKs ask with it, if that is podid.
+	address netip.Addr
 }
 
 func giftFor(account Account, settings Settings, w *warnings) (*gift, Reason) {
@@ -48,11 +51,11 @@ func giftFor(account Account, settings Settings, w *warnings) (*gift, Reason) {
 		common = slices.Insert(common, 0, []Variable{{EnvSTSRegionalEndpoints, "regional"}})
 	}
 	if account.Association != nil {
-		uri := CredentialsURI
+		uri, address := CredentialsURI, agent
 		if settings.IPv6 {
-			uri = CredentialsURIIPv6
+			uri, address = CredentialsURIIPv6, agentIPv6
 		}
-		return &gift{volume: Volume, tokenPath: TokenPath, audience: Audience, mountPath: MountPath, label: true,
+		return &gift{volume: Volume, tokenPath: TokenPath, audience: Audience, mountPath: MountPath, label: true, address: address,
 			variables: append(common, []Variable{{EnvCredentialsURI, uri}, {EnvTokenFile, TokenFile}})}, ""
 	}
 	annotated, ok := account.Annotations[AnnotationRole]
@@ -193,6 +196,12 @@ func (g *gift) mountOf(c *corev1.Container) (there, taken bool) {
 func (g *gift) warn(c *corev1.Container, w *warnings) {
 	for _, text := range g.shadowsOf(c) {
 		w.add("%s", text)
+	}
+	if !g.address.IsValid() {
+		return
+	}
+	if name := proxied(c, g.address); name != "" {
+		w.add("container %q sets %s, and no NO_PROXY lists %s: its SDK may send the token to the proxy, and get no credentials", c.Name, name, g.address)
 	}
 }
 

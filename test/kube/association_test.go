@@ -54,17 +54,12 @@ type associations struct {
 	admin client.Client
 }
 
-func newAssociations(t *testing.T) *associations {
+func newAssociations(t testing.TB) *associations {
 	t.Helper()
 	log.SetLogger(logr.Discard()) // it complains once if nobody sets one
 	cp := kube.New(t, kube.Options{})
 	c := &associations{ControlPlane: cp}
-	if out, err := cp.Kubectl(t.Context(), "apply", "-f", "../../deploy/crds").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if out, err := cp.Kubectl(t.Context(), "wait", "--for=condition=Established", "--timeout=60s", "-f", "../../deploy/crds").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	serveAssociations(t, cp)
 	c.admin = c.client(t, cp.Config())
 	for _, namespace := range []string{"shop", "a", "b", "a-b", "ab", "before", "stay"} {
 		makeNamespace(t, kubernetes.NewForConfigOrDie(cp.Config()), namespace)
@@ -79,7 +74,17 @@ func newAssociations(t *testing.T) *associations {
 	return c
 }
 
-func scheme(t *testing.T) *runtime.Scheme {
+// serveAssociations has a control plane know PodIdentityAssociation.
+func serveAssociations(t testing.TB, cp *kube.ControlPlane) {
+	t.Helper()
+	for _, args := range [][]string{{"apply", "-f", "../../deploy/crds"}, {"wait", "--for=condition=Established", "--timeout=60s", "-f", "../../deploy/crds"}} {
+		if out, err := cp.Kubectl(t.Context(), args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+func scheme(t testing.TB) *runtime.Scheme {
 	t.Helper()
 	s := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(s); err != nil {
@@ -91,7 +96,7 @@ func scheme(t *testing.T) *runtime.Scheme {
 	return s
 }
 
-func (c *associations) client(t *testing.T, config *rest.Config) client.Client {
+func (c *associations) client(t testing.TB, config *rest.Config) client.Client {
 	t.Helper()
 	api, err := client.New(config, client.Options{Scheme: scheme(t)})
 	if err != nil {

@@ -426,14 +426,14 @@ func restart(t *testing.T, cp *kube.ControlPlane, client kubernetes.Interface) {
 	}
 }
 
-func makeNamespace(t *testing.T, client kubernetes.Interface, name string) {
+func makeNamespace(t testing.TB, client kubernetes.Interface, name string) {
 	t.Helper()
 	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name}}, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func makeServiceAccount(t *testing.T, client kubernetes.Interface, namespace, name string) {
+func makeServiceAccount(t testing.TB, client kubernetes.Interface, namespace, name string) {
 	t.Helper()
 	if _, err := client.CoreV1().ServiceAccounts(namespace).Create(t.Context(), &core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Name: name}}, meta.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -441,7 +441,7 @@ func makeServiceAccount(t *testing.T, client kubernetes.Interface, namespace, na
 }
 
 // eventually asks until check has nothing to object to, for a minute at most.
-func eventually(t *testing.T, what string, check func(context.Context) error) {
+func eventually(t testing.TB, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {

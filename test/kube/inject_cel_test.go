@@ -551,35 +551,25 @@ func (w labelledWorld) bothWays(t *testing.T, cases []injectiontest.Case, wanted
 }
 
 // BenchmarkLabelledScope creates pods with the policies and without, in turn.
+// BenchmarkLabelledScope creates pods with the policies and without, in turn.
 func BenchmarkLabelledScope(b *testing.B) {
 	w := newLabelledWorld(b)
 	w.apply(b, injectionSettings)
-	for _, test := range []struct {
-		name, namespace string
-		labels          map[string]string
-	}{
-		{"namespace", "shop", nil},
-		{"pod", "unlabelled", map[string]string{injectLabel: "enabled"}},
-		{"both", "shop", map[string]string{injectLabel: "enabled"}},
-	} {
-		b.Run("label="+test.name, func(b *testing.B) {
-			var with, without time.Duration
-			timed := func(total *time.Duration, labels map[string]string) {
-				began := time.Now()
-				if _, err := w.create(b.Context(), injectionPod(test.namespace, "first", labels), false); err != nil {
-					b.Fatal(err)
-				}
-				*total += time.Since(began)
-			}
-			n := 0
-			for b.Loop() {
-				timed(&without, map[string]string{injection.SkipLabel: "yes"})
-				timed(&with, test.labels)
-				n++
-			}
-			b.ReportMetric(float64(with.Microseconds())/float64(n)/1000, "ms-with")
-			b.ReportMetric(float64(without.Microseconds())/float64(n)/1000, "ms-without")
-			b.ReportMetric(float64(with)/float64(without), "with/without")
-		})
+	serveAssociations(b, w.cp)
+	for _, associations := range []int{1, 1000} {
+		fill(b, w.cp, "shop", associations)
+		fill(b, w.cp, "unlabelled", associations)
+		for _, test := range []struct {
+			name, namespace string
+			labels          map[string]string
+		}{
+			{"namespace", "shop", nil},
+			{"pod", "unlabelled", map[string]string{injectLabel: "enabled"}},
+			{"both", "shop", map[string]string{injectLabel: "enabled"}},
+		} {
+			b.Run(fmt.Sprintf("associations=%d/label=%s", associations, test.name), func(b *testing.B) {
+				compare(b, w.client, test.namespace, test.labels)
+			})
+		}
 	}
 }

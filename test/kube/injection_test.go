@@ -444,36 +444,3 @@ func (w *injectionWorld) required(t *testing.T) {
 		t.Errorf("no webhook, and it is not required: %v", err)
 	}
 }
-
-// BenchmarkInjection creates pods with the webhook and without, in turn.
-func BenchmarkInjection(b *testing.B) {
-	w := newInjectionWorld(b)
-	w.register(b)
-	for _, associations := range []int{1, 1000} {
-		for i := range associations - 1 {
-			_, err := w.store.Create(b.Context(), podid.Association{Namespace: "shop", ServiceAccount: fmt.Sprintf("other-%d", i), Role: "arn:aws:iam::111122223333:role/reader"})
-			if err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.Run(fmt.Sprintf("associations=%d", associations), func(b *testing.B) {
-			var with, without time.Duration
-			timed := func(total *time.Duration, labels map[string]string) {
-				began := time.Now()
-				if _, err := w.create(b.Context(), injectionPod("shop", "first", labels), false); err != nil {
-					b.Fatal(err)
-				}
-				*total += time.Since(began)
-			}
-			n := 0
-			for b.Loop() {
-				timed(&without, map[string]string{injection.SkipLabel: "yes"})
-				timed(&with, nil)
-				n++
-			}
-			b.ReportMetric(float64(with.Microseconds())/float64(n)/1000, "ms-with")
-			b.ReportMetric(float64(without.Microseconds())/float64(n)/1000, "ms-without")
-			b.ReportMetric(float64(with)/float64(without), "with/without")
-		})
-	}
-}

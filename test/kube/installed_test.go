@@ -46,7 +46,7 @@ type installed struct {
 	log      *lockedBuffer
 }
 
-func newInstalled(t *testing.T) *installed {
+func newInstalled(t testing.TB) *installed {
 	t.Helper()
 	output := new(lockedBuffer)
 	log.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(output, nil))) // the first one counts
@@ -75,7 +75,7 @@ func newInstalled(t *testing.T) *installed {
 	return w
 }
 
-func (w *installed) kubectl(t *testing.T, args ...string) string {
+func (w *installed) kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := w.Kubectl(t.Context(), args...).CombinedOutput()
 	if err != nil {
@@ -85,7 +85,7 @@ func (w *installed) kubectl(t *testing.T, args ...string) string {
 }
 
 // as is a client configuration with the rights of one of podid's service accounts.
-func (w *installed) as(t *testing.T, account string) *rest.Config {
+func (w *installed) as(t testing.TB, account string) *rest.Config {
 	t.Helper()
 	config, err := w.ConfigFor("system:serviceaccount:"+podidNamespace+":"+account, "system:serviceaccounts", "system:serviceaccounts:"+podidNamespace)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *installed) as(t *testing.T, account string) *rest.Config {
 }
 
 // lead runs what the leader of podid-auth does until stop is called.
-func (w *installed) lead(t *testing.T, settle time.Duration) (stop func()) {
+func (w *installed) lead(t testing.TB, settle time.Duration) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	leader := &reconcile.Leader{
@@ -122,7 +122,7 @@ type webhookProcess struct {
 }
 
 // webhook starts podid-webhook.
-func (w *installed) webhook(t *testing.T) *webhookProcess {
+func (w *installed) webhook(t testing.TB) *webhookProcess {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "podid-webhook")
 	if err := kube.BuildProgram(t.Context(), "../..", "./cmd/podid-webhook", program); err != nil {
@@ -139,7 +139,7 @@ func (w *installed) webhook(t *testing.T) *webhookProcess {
 	return h
 }
 
-func (h *webhookProcess) stop(t *testing.T) {
+func (h *webhookProcess) stop(t testing.TB) {
 	if h.cmd.ProcessState != nil {
 		return
 	}
@@ -180,7 +180,7 @@ func fetch(ctx context.Context, url string, to io.Writer) error {
 }
 
 // direct has the API server ask a webhook on this machine, in the place of the Service.
-func (w *installed) direct(t *testing.T, h *webhookProcess) {
+func (w *installed) direct(t testing.TB, h *webhookProcess) {
 	t.Helper()
 	to := fmt.Sprintf(`{"url":"https://%s/inject"}`, h.address)
 	w.kubectl(t, "patch", "mutatingwebhookconfiguration", "podid", "--type=json",
@@ -202,7 +202,7 @@ func (w *installed) associate(ctx context.Context, namespace, name string) error
 }
 
 // kubeconfig is one with the rights of a service account of podid.
-func (w *installed) kubeconfig(t *testing.T, account string) string {
+func (w *installed) kubeconfig(t testing.TB, account string) string {
 	t.Helper()
 	config := w.as(t, account)
 	file := filepath.Join(t.TempDir(), "kubeconfig")

@@ -67,7 +67,7 @@ func newPassWorld(t *testing.T) *passWorld {
 	return w
 }
 
-func (w *passWorld) client(t *testing.T, config *rest.Config) client.Client {
+func (w *passWorld) client(t testing.TB, config *rest.Config) client.Client {
 	t.Helper()
 	s := scheme(t)
 	if err := rbac.AddToScheme(s); err != nil {

@@ -11,11 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/injection"
+	"github.com/openpodidentity/podid/test/kube"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // TestWebhook runs the program as it is installed: the leader of podid-auth gives it its certificate.
@@ -101,4 +105,71 @@ func (w *installed) drain(t *testing.T, h *webhookProcess) {
 		t.Errorf("while it drains: %v", err)
 	}
 	<-ended
+}
+
+// BenchmarkWebhook creates pods with podid-webhook and without, in turn.
+func BenchmarkWebhook(b *testing.B) {
+	w := newInstalled(b)
+	h := w.webhook(b)
+	w.lead(b, time.Second)
+	w.direct(b, h)
+	eventually(b, "podid-webhook is ready", h.ready)
+	makeServiceAccount(b, w.client, "shop", "first")
+	for _, associations := range []int{1, 1000} {
+		fill(b, w.ControlPlane, "shop", associations)
+		eventually(b, "the API server asks podid-webhook", func(ctx context.Context) error {
+			pod, err := w.client.CoreV1().Pods("shop").Create(ctx, injectionPod("shop", "first", nil), meta.CreateOptions{DryRun: []string{meta.DryRunAll}})
+			if err != nil {
+				return err
+			}
+			return injected(pod)
+		})
+		b.Run(fmt.Sprintf("associations=%d", associations), func(b *testing.B) { compare(b, w.client, "shop", nil) })
+	}
+}
+
+// compare creates pods with these labels and pods that are skipped, in turn, and reports what one takes.
+func compare(b *testing.B, client kubernetes.Interface, namespace string, labels map[string]string) {
+	var with, without time.Duration
+	timed := func(total *time.Duration, labels map[string]string) {
+		began := time.Now()
+		if _, err := client.CoreV1().Pods(namespace).Create(b.Context(), injectionPod(namespace, "first", labels), meta.CreateOptions{}); err != nil {
+			b.Fatal(err)
+		}
+		*total += time.Since(began)
+	}
+	n := 0
+	for b.Loop() {
+		timed(&without, map[string]string{injection.SkipLabel: "yes"})
+		timed(&with, labels)
+		n++
+	}
+	b.ReportMetric(float64(with.Microseconds())/float64(n)/1000, "ms-with")
+	b.ReportMetric(float64(without.Microseconds())/float64(n)/1000, "ms-without")
+	b.ReportMetric(float64(with)/float64(without), "with/without")
+}
+
+// fill sees to it that a namespace has so many associations, one of them of the service account first.
+func fill(b *testing.B, cp *kube.ControlPlane, namespace string, associations int) {
+	b.Helper()
+	objects, err := client.New(cp.Config(), client.Options{Scheme: scheme(b)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range associations {
+		name := "first"
+		if i > 0 {
+			name = fmt.Sprint("other-", i)
+		}
+		// The kind is served a moment after it is established.
+		eventually(b, "an association is made", func(ctx context.Context) error {
+			err := objects.Create(ctx, &v1alpha1.PodIdentityAssociation{
+				ObjectMeta: meta.ObjectMeta{Namespace: namespace, Name: name}, Spec: v1alpha1.PodIdentityAssociationSpec{RoleARN: reader},
+			})
+			if apierrors.IsAlreadyExists(err) {
+				return nil
+			}
+			return err
+		})
+	}
 }
