@@ -106,6 +106,8 @@ func bareProblem(pod *corev1.Pod, account Account, bare []corev1.Container, all 
 	case !made.IsZero() && pod.CreationTimestamp.Time.Before(made):
 		return p.Because("it was made at %s, and the association of its service account %s at %s: pods get what they need when they are made",
 			clock(pod.CreationTimestamp), ServiceAccount(pod), clock(metav1.NewTime(made))).Fixed(again)
+	case all && made.IsZero():
+		return p.Because("pods get what they need when they are made: its service account was annotated later, or podid-webhook did not answer").Fixed(again)
 	case !all:
 		return p.Because("something else is mounted at %s, or they were added after podid-webhook was asked", MountPath).
 			Fixed("free that path; a webhook that adds containers acts before podid's, or podid's is asked again: reinvocationPolicy: IfNeeded")

@@ -48,10 +48,11 @@ func TestAPodThatWentWithoutIsToldWhy(t *testing.T) {
 		text        string
 		meant       bool
 	}{
-		"all is well":              {early, true, func(*corev1.Pod) {}, "", "", false},
-		"all is well, and later":   {late, true, func(*corev1.Pod) {}, "", "", false},
-		"the association is later": {late, false, func(*corev1.Pod) {}, problem.PodNotInjected, "at 2026-11-01 12:00:00 UTC", false},
-		"nobody was asked":         {early, false, func(*corev1.Pod) {}, problem.PodNotInjected, "podid-webhook did not answer", false},
+		"all is well":                  {early, true, func(*corev1.Pod) {}, "", "", false},
+		"all is well, and later":       {late, true, func(*corev1.Pod) {}, "", "", false},
+		"the association is later":     {late, false, func(*corev1.Pod) {}, problem.PodNotInjected, "at 2026-11-01 12:00:00 UTC", false},
+		"nobody was asked":             {early, false, func(*corev1.Pod) {}, problem.PodNotInjected, "podid-webhook did not answer", false},
+		"annotated, nobody knows when": {podid.Association{}, false, func(*corev1.Pod) {}, problem.PodNotInjected, "annotated later, or", false},
 		"the skip label": {early, false, func(pod *corev1.Pod) { pod.Labels = map[string]string{injection.SkipLabel: ""} },
 			problem.PodNotInjected, injection.SkipLabel, true},
 		"all containers are skipped": {early, false, func(pod *corev1.Pod) {

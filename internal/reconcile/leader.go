@@ -22,6 +22,7 @@ import (
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association/annotation"
+	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/certificate"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/settings"
@@ -107,16 +108,16 @@ func (l *Leader) prepare() (*workshop, error) {
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	kube := rest.CopyConfig(l.Config)
+	limited := rest.CopyConfig(l.Config)
 	// What is written is statuses and Events, a few at a time but for the first minutes.
-	kube.QPS, kube.Burst = 50, 100
+	limited.QPS, limited.Burst = 50, 100
 	w := &workshop{log: l.log()}
 	var err error
-	if w.api, err = client.New(kube, client.Options{Scheme: scheme}); err != nil {
+	if w.api, err = client.New(limited, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
 	w.events = &events{api: w.api, log: l.log(), metrics: l.Metrics}
-	w.manager, err = manager.New(kube, manager.Options{
+	w.manager, err = manager.New(limited, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logr.FromSlogHandler(l.log().Handler()),
 		LeaderElection:                true,
@@ -134,6 +135,12 @@ func (l *Leader) prepare() (*workshop, error) {
 	if err != nil {
 		return nil, err
 	}
+	many := map[client.Object]cache.ByObject{
+		new(corev1.Pod):                      {Transform: trimPod},
+		new(corev1.ServiceAccount):           {Transform: trimAccount},
+		new(v1alpha1.PodIdentityAssociation): {Transform: trimAssociation},
+	}
+	annotation.Restrict(many)
 	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 	for _, one := range []struct {
 		into  *cache.Cache
@@ -143,14 +150,10 @@ func (l *Leader) prepare() (*workshop, error) {
 			new(corev1.ConfigMap): {Namespaces: map[string]cache.Config{l.Namespace: {FieldSelector: named(Bundle)}}},
 			new(admissionregistrationv1.MutatingWebhookConfiguration): {Field: named(WebhookConfiguration)},
 		}},
-		{&w.many, map[client.Object]cache.ByObject{
-			new(corev1.Pod):                      {Transform: trimPod},
-			new(corev1.ServiceAccount):           {Transform: trimAccount},
-			new(v1alpha1.PodIdentityAssociation): {Transform: trimAssociation},
-		}},
+		{&w.many, many},
 		{&w.machines, map[client.Object]cache.ByObject{new(corev1.Node): {Transform: trimNode}}},
 	} {
-		if *one.into, err = cache.New(kube, cache.Options{Scheme: scheme, ByObject: one.kinds}); err != nil {
+		if *one.into, err = cache.New(limited, cache.Options{Scheme: scheme, ByObject: one.kinds}); err != nil {
 			return nil, err
 		}
 		if err = w.manager.Add(*one.into); err != nil {
@@ -165,12 +168,18 @@ func (l *Leader) work(ctx context.Context, w *workshop) error {
 	if err := indexPods(ctx, w.many, l.Namespace); err != nil {
 		return err
 	}
+	examined := &pods{cached: w.many, settings: injection.SettingsOf(l.Settings, l.Namespace), events: w.events}
 	parts := []func(*workshop) error{
 		l.certificates(w).start,
 		(&statuses{cached: w.many, api: w.api, cluster: l.Settings.Cluster, log: l.log()}).start,
-		(&pods{cached: w.many, settings: injection.SettingsOf(l.Settings, l.Namespace), events: w.events}).start,
+		examined.start,
 	}
 	if l.Settings.Annotations {
+		door, err := l.door(ctx, w)
+		if err != nil {
+			return err
+		}
+		examined.annotated = door
 		parts = append(parts, (&accounts{cached: w.many, events: w.events}).start, l.keepRecord)
 	}
 	if l.Settings.StartupTaint {
@@ -182,6 +191,15 @@ func (l *Leader) work(ctx context.Context, w *workshop) error {
 		}
 	}
 	return nil
+}
+
+// door says which annotations bind roles. What guards them is asked for when it matters.
+func (l *Leader) door(ctx context.Context, w *workshop) (*annotation.Door, error) {
+	store, err := kube.New(ctx, w.many, w.api)
+	if err != nil {
+		return nil, err
+	}
+	return annotation.New(ctx, w.many, w.api, l.Namespace, store)
 }
 
 // keepRecord has the record kept of what was annotated before anything guarded it.

@@ -3,24 +3,30 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/injection"
+	"github.com/openpodidentity/podid/problem"
 )
 
 // pods tells pods why they have no access to the role of their service account.
 type pods struct {
-	cached   cache.Cache
-	settings injection.Settings
-	events   *events
+	cached cache.Cache
+	// annotated finds the association of an annotation; nil where annotations are none.
+	annotated injection.Associations
+	settings  injection.Settings
+	events    *events
 }
 
 // Indexes of pods.
@@ -52,10 +58,14 @@ func indexPods(ctx context.Context, cached cache.Cache, namespace string) error 
 }
 
 func (p *pods) start(w *workshop) error {
-	return w.controller("pods", p, itself(p.cached, new(corev1.Pod)), others(p.cached, new(v1alpha1.PodIdentityAssociation), p.of))
+	sources := []source.Source{itself(p.cached, new(corev1.Pod)), others(p.cached, new(v1alpha1.PodIdentityAssociation), p.of)}
+	if p.annotated != nil {
+		sources = append(sources, others(p.cached, new(corev1.ServiceAccount), p.of))
+	}
+	return w.controller("pods", p, sources...)
 }
 
-// of are the pods of an association's service account.
+// of are the pods of a service account, or of an association, which has its name.
 func (p *pods) of(ctx context.Context, o client.Object) []reconcile.Request {
 	var found corev1.PodList
 	if err := p.cached.List(ctx, &found, client.InNamespace(o.GetNamespace()), client.MatchingFields{byAccount: o.GetName()}); err != nil {
@@ -92,13 +102,36 @@ func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 // association is the one of a service account that gives its pods a role; nil if there is none.
 func (p *pods) association(ctx context.Context, account types.NamespacedName) (*podid.Association, error) {
 	o := new(v1alpha1.PodIdentityAssociation)
-	if err := p.cached.Get(ctx, account, o); err != nil {
-		return nil, client.IgnoreNotFound(err)
-	}
-	if o.DeletionTimestamp != nil || kube.Check(o) != nil {
+	switch err := p.cached.Get(ctx, account, o); {
+	case apierrors.IsNotFound(err):
+		return p.annotation(ctx, account)
+	case err != nil:
+		return nil, err
+	case o.DeletionTimestamp != nil || kube.Check(o) != nil:
 		return nil, nil
 	}
 	return new(kube.Association(o)), nil
+}
+
+// annotation is the association that an annotation makes, if it binds a role. Whether it
+// does is asked of those alone that are annotated: most are not.
+func (p *pods) annotation(ctx context.Context, account types.NamespacedName) (*podid.Association, error) {
+	if p.annotated == nil {
+		return nil, nil
+	}
+	o := new(corev1.ServiceAccount)
+	if err := p.cached.Get(ctx, account, o); err != nil || o.Annotations[injection.AnnotationRole] == "" {
+		return nil, client.IgnoreNotFound(err)
+	}
+	found, err := p.annotated.Find(ctx, account.Namespace, account.Name)
+	if err != nil {
+		if problem.Is(err, problem.ClusterUnavailable) {
+			return nil, err
+		}
+		return nil, nil // it binds none, and that is no fault of the pod's
+	}
+	found.CreatedAt = time.Time{} // that of the service account: nobody knows when it was annotated
+	return &found, nil
 }
 
 // over says that a pod needs nothing any more.
