@@ -189,8 +189,12 @@ func TestRightsAreWhatThePackagesSay(t *testing.T) {
 			"configmaps: create", "configmaps [podid-ca]: get list patch watch", "configmaps [podid-annotations]: get update",
 			"leases.coordination.k8s.io: create", "leases.coordination.k8s.io [podid-auth]: get update",
 		},
-		"ClusterRole podid-webhook":       {"serviceaccounts: get list watch", "podidentityassociations.podid.dev: get list watch"},
-		"Role podid-webhook":              {"secrets [podid-webhook-tls]: get list watch"},
+		"ClusterRole podid-webhook": {
+			"serviceaccounts: get list watch", "podidentityassociations.podid.dev: get list watch",
+			"validatingadmissionpolicies.admissionregistration.k8s.io [pass-role-annotation.podid.dev]: get list watch",
+			"validatingadmissionpolicybindings.admissionregistration.k8s.io [pass-role-annotation.podid.dev]: get list watch",
+		},
+		"Role podid-webhook":              {"secrets [podid-webhook-tls]: get list watch", "configmaps [podid-annotations]: get"},
 		"ClusterRole podid-startup-taint": {"nodes: get list patch watch"},
 	} {
 		kind, name, _ := strings.Cut(role, " ")

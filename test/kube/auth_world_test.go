@@ -232,7 +232,7 @@ func (r *authReplica) configure(t *testing.T, settings map[string]string) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
