@@ -20,7 +20,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -43,12 +42,14 @@ import (
 	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/localaws"
 	"github.com/openpodidentity/podid/problem"
+	"github.com/openpodidentity/podid/test/kube"
 )
 
-// authWorld is an API server, a local AWS and podid-auth as programs, with the test in
-// the place of agents. Pods are objects: no kubelet runs them.
+// authWorld is an API server with podid installed, a local AWS, and podid-auth as a
+// program with the rights of its service account. The test is in the place of agents, and
+// pods are objects: no kubelet runs them.
 type authWorld struct {
-	*associations
+	*installed
 	kube    kubernetes.Interface
 	program string
 	aws     *localaws.AWS
@@ -59,14 +60,13 @@ const trustOfService = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","
 
 func newAuthWorld(t *testing.T) *authWorld {
 	t.Helper()
-	w := &authWorld{associations: newAssociations(t), program: filepath.Join(t.TempDir(), "podid-auth")}
-	w.kube = kubernetes.NewForConfigOrDie(w.Config())
-	build := exec.Command("go", "build", "-o", w.program, "./cmd/podid-auth")
-	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build podid-auth: %v: %s", err, out)
+	w := &authWorld{program: filepath.Join(t.TempDir(), "podid-auth")}
+	err := kube.BuildProgram(t.Context(), "../..", "./cmd/podid-auth", w.program)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var err error
+	w.installed = newInstalled(t)
+	w.kube = w.client
 	if w.aws, err = localaws.New(localaws.Config{Account: "111122223333", Region: "eu-central-1"}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,8 @@ func newAuthWorld(t *testing.T) *authWorld {
 			t.Fatal(err)
 		}
 	}
-	makeNamespace(t, w.kube, "podid-system")
-	for _, account := range []string{"shop/cart", "shop/other", "shop/editor", "podid-system/podid-agent"} {
-		namespace, name, _ := strings.Cut(account, "/")
-		makeServiceAccount(t, w.kube, namespace, name)
+	for _, account := range []string{"cart", "other", "editor"} {
+		makeServiceAccount(t, w.kube, "shop", account)
 	}
 	w.pod(t, "podid-system", "agent-1", "podid-agent", "node1")
 	w.pod(t, "podid-system", "agent-2", "podid-agent", "node2")
@@ -137,12 +135,12 @@ func (w *authWorld) associate(t *testing.T, account, role string) stream.Version
 	o := &v1alpha1.PodIdentityAssociation{ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: account}}
 	o.Spec.RoleARN = v1alpha1.RoleARN("arn:aws:iam::111122223333:role/" + role)
 	was := new(v1alpha1.PodIdentityAssociation)
-	err := w.admin.Get(t.Context(), objectName("shop", account), was)
+	err := w.objects.Get(t.Context(), objectName("shop", account), was)
 	if err == nil {
 		o.ResourceVersion = was.ResourceVersion
-		err = w.admin.Update(t.Context(), o)
+		err = w.objects.Update(t.Context(), o)
 	} else {
-		err = w.admin.Create(t.Context(), o)
+		err = w.objects.Create(t.Context(), o)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +155,7 @@ func (w *authWorld) associate(t *testing.T, account, role string) stream.Version
 func (w *authWorld) dissociate(t *testing.T, account string) {
 	t.Helper()
 	o := &v1alpha1.PodIdentityAssociation{ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: account}}
-	if err := w.admin.Delete(t.Context(), o); err != nil {
+	if err := w.objects.Delete(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -171,23 +169,6 @@ type authReplica struct {
 	stderr, stdout           lockedBuffer
 	http                     *http.Client
 	gone                     chan error
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // start starts a podid-auth that reaches the API server by kubeconfig. It is configured
@@ -391,7 +372,7 @@ type wayToAPI struct {
 func (w *authWorld) way(t *testing.T) *wayToAPI {
 	t.Helper()
 	way := &wayToAPI{}
-	config := w.Config()
+	config := w.as(t, "podid-auth")
 	config.NextProtos = []string{"http/1.1"} // one connection a request, to cut off
 	transport, err := rest.TransportFor(config)
 	if err != nil {
