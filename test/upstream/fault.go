@@ -51,7 +51,7 @@ func Faults() []*Fault {
 	}
 	good := func(change func(map[string]any)) string {
 		var m map[string]any
-		if err := json.Unmarshal(reply(1, time.Now().Add(time.Hour)), &m); err != nil {
+		if err := json.Unmarshal(reply(1, "cart", time.Now().Add(time.Hour)), &m); err != nil {
 			panic(err)
 		}
 		change(m)
@@ -109,15 +109,15 @@ func refuse(w http.ResponseWriter, status int, exception, code, what string) {
 }
 
 // sessionToken is as long as those of STS with six session tags.
-var sessionToken = strings.Repeat("IQoJb3JpZ2luX2VjEXAMPLE", 44)[:1000]
+var sessionToken = strings.Repeat("IQoJb3JpZ2luX2VjEXAMPLE", 44)[:900]
 
-// reply is the n-th good answer.
-func reply(n int64, expires time.Time) []byte {
+// reply is the n-th good answer, for a service account. The session token says whose it is.
+func reply(n int64, account string, expires time.Time) []byte {
 	return fmt.Appendf(nil, `{"subject":{"namespace":"shop","serviceAccount":"cart"},"audience":"pods.eks.amazonaws.com",`+
 		`"podIdentityAssociation":{"associationArn":"arn:aws:eks:eu-central-1:111122223333:podidentityassociation/bench/a-1","associationId":"a-1"},`+
 		`"assumedRoleUser":{"arn":"arn:aws:sts::111122223333:assumed-role/cart/eks-bench-cart-0","assumeRoleId":"AROAEXAMPLE:eks-bench-cart-0"},`+
 		`"credentials":{"sessionToken":%q,"secretAccessKey":"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY","accessKeyId":"ASIAEXAMPLE%09d","expiration":%d}}`,
-		sessionToken, n, expires.Unix())
+		account+"/"+sessionToken, n, expires.Unix())
 }
 
 // who is what a token says, unproved.

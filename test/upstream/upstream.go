@@ -249,7 +249,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	if life == 0 {
 		life = time.Hour
 	}
-	_, _ = w.Write(reply(call, time.Now().Add(ahead+life)))
+	_, _ = w.Write(reply(call, who.account, time.Now().Add(ahead+life)))
 }
 
 // Break breaks every stream off.
