@@ -87,4 +87,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop oracle test-kube test-deploy lint generate verify images bench fuzz clean
+.PHONY: help build demo test interop oracle test-kube test-deploy lint generate verify images bench bench-agent soak fuzz clean

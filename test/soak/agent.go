@@ -30,7 +30,8 @@ type agent struct {
 
 func start(program, dir string, auth *upstream.Server) (*agent, error) {
 	a := &agent{address: free(), probes: free(), metrics: free(), log: filepath.Join(dir, "log"), ended: make(chan struct{}),
-		goroutines: series{name: "goroutines"}, descriptors: series{name: "descriptors"}, heap: series{name: "live heap, bytes"}}
+		goroutines: series{name: "goroutines", slack: 50}, descriptors: series{name: "descriptors", slack: 50},
+		heap: series{name: "live heap, bytes", slack: 4 << 20}}
 	a.Cmd = exec.Command(program, "--auth", auth.URL, "--ca-file", auth.CAFile, "--token-file", auth.TokenFile, "--node", upstream.Node,
 		"--listen", a.address, "--probes", a.probes, "--metrics", a.metrics, "--handover", "")
 	log, err := os.Create(a.log)
@@ -140,6 +141,7 @@ func (a *agent) seen() []series { return []series{a.goroutines, a.descriptors, a
 // series is what was seen of one thing over time.
 type series struct {
 	name   string
+	slack  float64 // that is no growth
 	values []float64
 }
 
@@ -157,10 +159,11 @@ func median(values []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// grew allows for a fifth, and for a handful.
+// grew allows for a fifth, and for the slack: how many pods there are at once changes, and
+// those that have ended are remembered for an hour, without what they had.
 func (s series) grew() bool {
 	early, late := s.halves()
-	return late > early*1.2 && late > early+20
+	return late > early*1.2 && late > early+s.slack
 }
 
 func (s series) String() string {

@@ -14,7 +14,7 @@ type tally struct {
 	mu       sync.Mutex
 	answers  int
 	slowest  time.Duration
-	excuses  map[string]int // refusals that podid-auth's failing explains, by code
+	excuses  map[string]int // refusals that have an explanation, by that
 	wrongs   int
 	examples []string
 }
@@ -46,7 +46,7 @@ func (t *tally) wrong(format string, args ...any) {
 func (t *tally) print(a *agent) {
 	fmt.Printf("%d answered, the slowest after %s\n", t.answers, t.slowest.Round(time.Millisecond))
 	for _, code := range slices.Sorted(maps.Keys(t.excuses)) {
-		fmt.Printf("%d without credentials yet were told %s while podid-auth failed\n", t.excuses[code], code)
+		fmt.Printf("%d were told %s\n", t.excuses[code], code)
 	}
 	for _, example := range t.examples {
 		fmt.Println("wrong:", example)
