@@ -67,9 +67,11 @@ func TestScenarios(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := l.Install(t.Context(), l.AWS.ServicePrincipal()); err != nil {
-		t.Fatal(err)
+	said, err := l.Install(t.Context(), l.AWS.ServicePrincipal())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, l.Said(t.Context()))
 	}
+	t.Log(said)
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) { s.run(t, l) })
 	}

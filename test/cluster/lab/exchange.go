@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"github.com/openpodidentity/podid/test/cluster/ask"
 
 	core "k8s.io/api/core/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Exchange asks podid-auth itself, as whoever holds bearer, for the credentials of the pod that token is of.
@@ -37,12 +35,10 @@ func (l *Lab) Exchange(ctx context.Context, bearer, token string) (ask.Answer, e
 func (l *Lab) ExchangeAt(ctx context.Context, address, bearer, token string) (a ask.Answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	bundle, err := l.Client.CoreV1().ConfigMaps(Namespace).Get(ctx, "podid-ca", meta.GetOptions{})
+	roots, err := l.roots(ctx)
 	if err != nil {
 		return a, err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(bundle.Data["ca.crt"]))
 	client := http.Client{Transport: &http.Transport{
 		DialContext:       l.Network.DialContext,
 		TLSClientConfig:   &tls.Config{RootCAs: roots, ServerName: "podid-auth." + Namespace + ".svc"},

@@ -23,16 +23,16 @@ func (l *Lab) build(ctx context.Context) error {
 		return err
 	}
 	l.say("building podid, its images and the application (the first time a few minutes)")
-	if err := kube.BuildProgram(ctx, dir, "./application", l.file("application")); err != nil {
+	if err := kube.BuildProgram(ctx, dir, "./application", l.File("application")); err != nil {
 		return err
 	}
 	root := filepath.Join(dir, "..", "..")
-	l.podid = l.file("podid")
+	l.podid = l.File("podid")
 	if err := kube.BuildProgram(ctx, root, "./cmd/podid", l.podid); err != nil {
 		return err
 	}
 	// What make images does, for this machine alone.
-	images := exec.CommandContext(ctx, "go", "run", ".", "-archs", runtime.GOARCH, "-out", l.file("images"))
+	images := exec.CommandContext(ctx, "go", "run", ".", "-archs", runtime.GOARCH, "-out", l.File("images"))
 	images.Dir = filepath.Join(root, "deploy", "images")
 	if out, err := images.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the images: %w: %s", err, out)
@@ -44,10 +44,10 @@ func (l *Lab) build(ctx context.Context) error {
 func (l *Lab) load(ctx context.Context) error {
 	err := l.AddImage(ctx, kube.Image{
 		Name: Image, User: "65532:65532", Entrypoint: []string{"/application"},
-		Files: []kube.File{{Path: "/application", Source: l.file("application")}},
+		Files: []kube.File{{Path: "/application", Source: l.File("application")}},
 	})
 	for _, program := range []string{"podid-auth", "podid-webhook", "podid-agent"} {
-		err = errors.Join(err, l.AddArchive(ctx, l.file(filepath.Join("images", program+".tar"))))
+		err = errors.Join(err, l.AddArchive(ctx, l.File(filepath.Join("images", program+".tar"))))
 	}
 	return err
 }

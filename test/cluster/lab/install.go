@@ -14,11 +14,12 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Install installs podid, or changes how it is installed, and returns when it is ready. Arguments go to `podid install`.
-func (l *Lab) Install(ctx context.Context, as Principal, args ...string) error {
+// Install installs podid, or changes how it is installed, and returns when it is ready. Arguments go to `podid install`,
+// whose words are returned.
+func (l *Lab) Install(ctx context.Context, as Principal, args ...string) (string, error) {
 	l.Principal = as
 	if err := l.baseCredentials(ctx, as.Secret); err != nil {
-		return err
+		return "", err
 	}
 	kind := "broker"
 	if as.ARN == "" {
@@ -27,9 +28,9 @@ func (l *Lab) Install(ctx context.Context, as Principal, args ...string) error {
 	out, err := l.Podid(ctx, append([]string{"install", "--wait", "--cluster-name", l.Identity.Name, "--region", l.Identity.Region, "--account", l.Identity.Account,
 		"--sts-endpoint", l.AWS.Endpoint, "--principal", kind}, args...)...)
 	if err != nil {
-		return fmt.Errorf("podid install: %w: %s", err, out)
+		return out, fmt.Errorf("podid install: %w: %s", err, out)
 	}
-	return nil
+	return out, nil
 }
 
 // Tag gives podid's images another tag on every node, as those of another version have.

@@ -102,7 +102,8 @@ func (l *Lab) Stop() error {
 
 func (l *Lab) say(format string, args ...any) { fmt.Fprintf(l.progress, "lab: "+format+"\n", args...) }
 
-func (l *Lab) file(name string) string { return filepath.Join(l.dir, name) }
+// File is the path of a file that ends with the lab.
+func (l *Lab) File(name string) string { return filepath.Join(l.dir, name) }
 
 // Eventually asks until is has no error, at most for the time given; the error is the last one then.
 func Eventually(ctx context.Context, within time.Duration, is func(context.Context) error) error {

@@ -74,6 +74,22 @@ func (l *Lab) PodidPods(ctx context.Context, program string) ([]core.Pod, error)
 	return list.Items, nil
 }
 
+// Said is what podid's programs said last, for whoever has to find out why something failed.
+func (l *Lab) Said(ctx context.Context) string {
+	var out strings.Builder
+	for _, program := range []string{"auth", "agent", "webhook"} {
+		pods, err := l.PodidPods(ctx, program)
+		if err != nil {
+			fmt.Fprintln(&out, err)
+			continue
+		}
+		for _, pod := range pods {
+			fmt.Fprintf(&out, "%s on %s, %s\n%s", pod.Name, pod.Spec.NodeName, pod.Status.Phase, l.logs(pod, 25))
+		}
+	}
+	return out.String()
+}
+
 // logs are the last lines of every container of a pod.
 func (l *Lab) logs(pod core.Pod, lines int64) string {
 	var out strings.Builder

@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
 )
 
 // PodSpec is what a test says of a pod.
@@ -145,8 +146,24 @@ func (p *Pod) AwaitEnd(ctx context.Context) (code int32, said string, err error)
 	if err != nil {
 		return 0, "", err
 	}
+	said, err = p.Log(ctx)
+	return code, said, err
+}
+
+// Log is what the pod's program has said so far.
+func (p *Pod) Log(ctx context.Context) (string, error) {
 	text, err := p.lab.Client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &core.PodLogOptions{}).DoRaw(ctx)
-	return code, string(text), err
+	return string(text), err
+}
+
+// PodOf is the pod that a manifest names, as it is now.
+func (l *Lab) PodOf(ctx context.Context, manifest string) (*Pod, error) {
+	var named core.Pod
+	if err := yaml.Unmarshal([]byte(manifest), &named); err != nil {
+		return nil, err
+	}
+	pod, err := l.Client.CoreV1().Pods(named.Namespace).Get(ctx, named.Name, meta.GetOptions{})
+	return &Pod{pod, l}, err
 }
 
 // Delete ends the pod and returns at once.

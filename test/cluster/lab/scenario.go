@@ -39,7 +39,7 @@ func (l *Lab) Scenario(t *testing.T, readme string) *Scenario {
 			t.Errorf("the README has %d steps, and %d were taken", len(s.steps), s.done)
 		}
 		if t.Failed() {
-			s.tell()
+			s.Log(s.Said(context.Background()))
 		}
 	})
 	s.Drops(s.Space)
@@ -178,18 +178,4 @@ func (s *Scenario) RoleOf(ctx context.Context, p *Pod) (string, error) {
 // ARN is that of a role of the account.
 func ARN(role string) podid.RoleARN {
 	return podid.RoleARN("arn:aws:iam::" + Account + ":role/" + role)
-}
-
-// tell shows what podid's programs said last.
-func (s *Scenario) tell() {
-	for _, program := range []string{"auth", "agent", "webhook"} {
-		pods, err := s.PodidPods(context.Background(), program)
-		if err != nil {
-			s.Log(err)
-			continue
-		}
-		for _, pod := range pods {
-			s.Logf("%s on %s:\n%s", pod.Name, pod.Spec.NodeName, s.Lab.logs(pod, 25))
-		}
-	}
 }

@@ -72,7 +72,8 @@ func Run(t *testing.T, l *lab.Lab) {
 	}
 
 	s.Step("podid is installed again")
-	s.OK(s.Install(s.Ctx(), s.Principal))
+	_, err = s.Install(s.Ctx(), s.Principal)
+	s.OK(err)
 	if said, err := s.Apply(s.Ctx(), string(saved)); err != nil {
 		t.Fatalf("%v: %s", err, said)
 	}

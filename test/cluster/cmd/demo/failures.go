@@ -1,0 +1,267 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/openpodidentity/podid/problem"
+	"github.com/openpodidentity/podid/test/cluster/lab"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+)
+
+// failure is one way to break the walk-through, and to mend it again.
+type failure struct {
+	name string
+	// did says what is done to break it, as a person would.
+	did string
+	// says are facts that the application's error must name; events those of the pod's Events.
+	says, events []string
+	fix          string // where neither says it
+	breaks, mend func(context.Context, *demo) error
+	// pod changes the manifest; "" leaves the ordinary one.
+	pod func(manifest string) string
+	// running breaks it under a pod that runs, instead of before one is made.
+	running bool
+}
+
+var failures = []failure{
+	{
+		name:   "The association is missing",
+		did:    "kubectl -n test-namespace delete pia test-sa   # under a pod that runs",
+		says:   []string{string(problem.AssociationMissing), "Fix:"},
+		breaks: func(ctx context.Context, d *demo) error { return d.Dissociate(ctx, namespace, account) },
+		mend: func(ctx context.Context, d *demo) error {
+			_, err := d.Apply(ctx, objectDoor)
+			return err
+		},
+		running: true,
+	},
+	{
+		name: "The trust policy lacks sts:TagSession",
+		did:  "aws iam update-assume-role-policy …   # without \"sts:TagSession\"",
+		says: []string{string(problem.TrustTagSession), "sts:TagSession", "Fix:"},
+		breaks: func(ctx context.Context, d *demo) error {
+			return d.trust(ctx, strings.Replace(d.Principal.Trust(d.Identity), `"sts:TagSession"`, `"sts:SetSourceIdentity"`, 1))
+		},
+		mend: mendTrust,
+	},
+	{
+		name: "The trust policy names another principal",
+		did:  "aws iam update-assume-role-policy …   # \"Principal\": {\"Service\": \"ec2.amazonaws.com\"}",
+		says: []string{string(problem.TrustPrincipal), role, "Fix:"},
+		breaks: func(ctx context.Context, d *demo) error {
+			return d.trust(ctx, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`)
+		},
+		mend: mendTrust,
+	},
+	{
+		name: "The role may not list the bucket",
+		did:  "aws iam delete-role-policy …",
+		says: []string{"AccessDenied", "is not authorized to perform: s3:ListBucket"},
+		fix:  "give the role the permission; podid can-i says which statement decides",
+		breaks: func(ctx context.Context, d *demo) error {
+			_, err := d.AWS.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String(role), PolicyName: aws.String("permissions")})
+			return err
+		},
+		mend: func(ctx context.Context, d *demo) error { _, err := d.Role(ctx, role); return err },
+	},
+	{
+		name:   "The application has keys of its own",
+		did:    "# the manifest sets AWS_ACCESS_KEY_ID, which every SDK takes first",
+		says:   []string{"InvalidClientTokenId"},
+		events: []string{"CredentialsShadowed", "AWS_ACCESS_KEY_ID"},
+		pod: func(manifest string) string {
+			return strings.Replace(manifest, "env: [", "env: [{name: AWS_ACCESS_KEY_ID, value: AKIAIOSFODNN7EXAMPLE}, {name: AWS_SECRET_ACCESS_KEY, value: forgotten}, ", 1)
+		},
+	},
+	{
+		name:   "The pod was there before its association",
+		did:    "# pods are injected when they are made",
+		says:   []string{"failed to refresh cached credentials"},
+		events: []string{"association", "Fix:"},
+		breaks: func(ctx context.Context, d *demo) error { return d.Dissociate(ctx, namespace, account) },
+		mend: func(ctx context.Context, d *demo) error {
+			_, err := d.Apply(ctx, objectDoor)
+			return err
+		},
+	},
+	{
+		name: "The agent is missing",
+		did:  "kubectl -n podid-system patch daemonset podid-agent …   # on no node",
+		says: []string{"169.254.170.23"},
+		fix:  "podid status says on which nodes no agent is ready; kubectl -n podid-system describe daemonset podid-agent says why",
+		breaks: func(ctx context.Context, d *demo) error {
+			return d.place(ctx, `{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":"true"}}}}}`, 0)
+		},
+		mend: func(ctx context.Context, d *demo) error {
+			return d.place(ctx, `{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":null}}}}}`, 2)
+		},
+	},
+}
+
+func (d *demo) fail(ctx context.Context) error {
+	d.step("Now what goes wrong: what was done, what the application prints, and the pod's Events.")
+	if err := d.mayNot(ctx); err != nil {
+		return err
+	}
+	for i, f := range failures {
+		fmt.Fprintf(d.out, "\n✗ %s\n", f.name)
+		d.did(f.did)
+		if err := d.show(ctx, f, fmt.Sprintf("failure-%d", i+1)); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+func (d *demo) show(ctx context.Context, f failure, name string) error {
+	manifest := podOf(namespace, account, name)
+	if f.pod != nil {
+		manifest = f.pod(manifest)
+	}
+	if f.running {
+		manifest = strings.Replace(manifest, "[list, "+lab.Bucket+"]", "[loop, "+lab.Bucket+", 200ms]", 1)
+	} else if err := f.do(ctx, d); err != nil {
+		return err
+	}
+	if said, err := d.Apply(ctx, manifest); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	p, err := d.PodOf(ctx, manifest)
+	if err != nil {
+		return err
+	}
+	if f.running {
+		if err := d.awaitLog(ctx, p, "readme.txt"); err != nil {
+			return err
+		}
+		if err := f.do(ctx, d); err != nil {
+			return err
+		}
+		if err := d.awaitLog(ctx, p, f.says...); err != nil {
+			return err
+		}
+	}
+	if err := d.said(ctx, f, p); err != nil {
+		return err
+	}
+	if err := p.Delete(ctx); err != nil {
+		return err
+	}
+	if f.mend == nil {
+		return nil
+	}
+	return f.mend(ctx, d)
+}
+
+func (f failure) do(ctx context.Context, d *demo) error {
+	if f.breaks == nil {
+		return nil
+	}
+	return f.breaks(ctx, d)
+}
+
+// said shows what the application said, and the Events, and checks both.
+func (d *demo) said(ctx context.Context, f failure, p *lab.Pod) error {
+	said := ""
+	if f.running {
+		text, err := p.Log(ctx)
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		said = lines[len(lines)-1]
+	} else {
+		code, text, err := p.AwaitEnd(ctx)
+		if err != nil {
+			return err
+		}
+		if said = text; code == 0 {
+			return fmt.Errorf("the application was not refused: %s", said)
+		}
+	}
+	d.did("kubectl -n " + namespace + " logs " + p.Name)
+	d.say(said)
+	if err := wants(said, f.says...); err != nil {
+		return err
+	}
+	if f.name == "The pod was there before its association" {
+		if err := f.mend(ctx, d); err != nil {
+			return err
+		}
+	}
+	if f.events != nil {
+		var events string
+		err := lab.Eventually(ctx, 20*time.Second, func(ctx context.Context) (err error) {
+			if events, err = d.Events(ctx, namespace, p.Name); err != nil {
+				return err
+			}
+			return wants(events, f.events...)
+		})
+		d.did("kubectl -n " + namespace + " get events --field-selector involvedObject.name=" + p.Name)
+		for line := range strings.Lines(events) {
+			if strings.Contains(line, "podid") || strings.Contains(line, "Fix:") {
+				d.say(line)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if f.fix != "" {
+		d.say("Fix: " + f.fix)
+	}
+	return nil
+}
+
+// awaitLog waits until a pod that runs has said something.
+func (d *demo) awaitLog(ctx context.Context, p *lab.Pod, facts ...string) error {
+	return lab.Eventually(ctx, time.Minute, func(ctx context.Context) error {
+		said, err := p.Log(ctx)
+		if err != nil {
+			return err
+		}
+		return wants(said, facts...)
+	})
+}
+
+func (d *demo) trust(ctx context.Context, document string) error {
+	_, err := d.AWS.Role(ctx, role, document, lab.Permissions)
+	return err
+}
+
+func mendTrust(ctx context.Context, d *demo) error {
+	return d.trust(ctx, d.Principal.Trust(d.Identity))
+}
+
+// place patches the agents' DaemonSet and waits until n of them are ready.
+func (d *demo) place(ctx context.Context, patch string, n int) error {
+	said, err := d.Kubectl(ctx, "-n", lab.Namespace, "patch", "daemonset", "podid-agent", "--type=merge", "-p", patch).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return lab.Eventually(ctx, time.Minute, func(ctx context.Context) error { return d.AllReady(ctx, "agent", n) })
+}
+
+// mayNot is somebody who may write associations, but not pass the role.
+func (d *demo) mayNot(ctx context.Context) error {
+	fmt.Fprintf(d.out, "\n✗ Somebody may write associations, and may not pass the role\n")
+	if said, err := d.Kubectl(ctx, "-n", namespace, "create", "rolebinding", "dora", "--clusterrole=admin", "--user=dora").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	d.did("kubectl --as dora apply -f association.yaml   # she is admin of the namespace")
+	cmd := d.Kubectl(ctx, "--as", "dora", "create", "-f", "-")
+	cmd.Stdin = strings.NewReader("apiVersion: podid.dev/v1alpha1\nkind: PodIdentityAssociation\nmetadata: {name: other-sa, namespace: test-namespace}\nspec: {roleARN: \"arn:aws:iam::111122223333:role/Admin\"}\n")
+	said, err := cmd.CombinedOutput()
+	d.say(string(said))
+	if err == nil {
+		return fmt.Errorf("she was let")
+	}
+	return wants(string(said), "dora may not pass arn:aws:iam::111122223333:role/Admin", "an administrator grants it with")
+}
