@@ -62,6 +62,8 @@ func (h *Handler) tell(w http.ResponseWriter, r *http.Request, caller Caller) (w
 	w.Header().Set("Content-Type", stream.ContentType)
 	send := func(messages ...stream.Message) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(writeTimeout)) // a server that has none bounds writes itself
+		// HTTP/2 ends a stream at its deadline whether or not something is being written.
+		defer func() { _ = out.SetWriteDeadline(time.Time{}) }()
 		for _, m := range messages {
 			if stream.Write(w, m) != nil {
 				return false
