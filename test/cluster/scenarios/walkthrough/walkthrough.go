@@ -29,7 +29,7 @@ func Run(t *testing.T, l *lab.Lab) {
 
 	s.Step("A pod of that service account lists the bucket")
 	said := list(s, s.Space, "test-sa", 0)
-	for _, want := range []string{"I am arn:aws:sts::" + lab.Account + ":assumed-role/EKS-Pod-Identity-Role/eks-lab-list-test-sa-", "readme.txt"} {
+	for _, want := range []string{"I am arn:aws:sts::" + lab.Account + ":assumed-role/EKS-Pod-Identity-Role/eks-lab-list-test-", "readme.txt"} {
 		if !strings.Contains(said, want) {
 			s.Fatalf("the pod does not say %q: %s", want, said)
 		}
