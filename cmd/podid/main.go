@@ -52,6 +52,8 @@ With the local world all of it runs on this machine, offline and with no account
   podid local                             # a small AWS and a cluster, until Ctrl-C
   eval "$(podid local env)"               # point the AWS CLI at it
   podid local run -n shop -s cart -- aws s3 ls   # a program as a pod of a service account
+  podid install --cluster-name prod-1 --region eu-central-1 --account 111122223333
+  podid status                            # how podid is doing in the cluster of your kubeconfig
   podid explain trust-tag-session         # what a problem means and how to fix it`,
 		Version:       version,
 		SilenceErrors: true,
@@ -60,8 +62,25 @@ With the local world all of it runs on this machine, offline and with no account
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
-	root.AddCommand(newLocal(), newDemo(), newTrustPolicy(), newCanI(), newPolicy(), newInstall(), newUninstall(), newStatus(), newGet(), newConsent(),
-		newEKS(), newAccessKey(), newExplain(), newVersion(), newApplication())
+	cobra.EnableCommandSorting = false // by what belongs together
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"On this machine:", []*cobra.Command{newDemo(), newLocal()}},
+		{"In a cluster:", []*cobra.Command{newInstall(), newStatus(), newGet(), newConsent(), newEKS(), newAccessKey(), newUninstall()}},
+		{"Roles and policies:", []*cobra.Command{newTrustPolicy(), newCanI(), newPolicy()}},
+		{"Help:", []*cobra.Command{newExplain(), newVersion()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, c := range group.commands {
+			c.GroupID = group.title
+		}
+		root.AddCommand(group.commands...)
+	}
+	root.SetHelpCommandGroupID("Help:")
+	root.SetCompletionCommandGroupID("Help:")
+	root.AddCommand(newApplication())
 	wrapArgs(root)
 	return root
 }
