@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -70,7 +71,7 @@ func newPassWorld(t *testing.T) *passWorld {
 func (w *passWorld) client(t testing.TB, config *rest.Config) client.Client {
 	t.Helper()
 	s := scheme(t)
-	if err := rbac.AddToScheme(s); err != nil {
+	if err := clientgoscheme.AddToScheme(s); err != nil {
 		t.Fatal(err)
 	}
 	api, err := client.New(config, client.Options{Scheme: s})
