@@ -218,6 +218,7 @@ func (w *doors) unguard(t *testing.T, does ...string) {
 func (w *doors) guardAgain(t *testing.T) {
 	t.Helper()
 	w.run(t, w.Kubectl(t.Context(), "apply", "-f", passPolicy))
+	w.run(t, w.Kubectl(t.Context(), "replace", "-f", passPolicy)) // apply leaves what others have added to a list
 	eventually(t, "it is checked again", func(ctx context.Context) error {
 		return wants(w.as["bob"].Create(ctx, annotated("await", writer), client.DryRunAll), notWriter)
 	})

@@ -76,9 +76,9 @@ func readGuard(ctx context.Context, api client.Reader) (guard, error) {
 	case policy.DeletionTimestamp != nil || binding.DeletionTimestamp != nil:
 		return guard{}, missing("the policy " + PolicyName + " or its binding is being deleted")
 	case !equality.Semantic.DeepEqual(defaulted(policy.Spec), want.policy):
-		return guard{}, missing("the policy " + PolicyName + " is not as podid installs it")
+		return guard{}, spoilt("the policy " + PolicyName)
 	case !equality.Semantic.DeepEqual(binding.Spec, want.binding):
-		return guard{}, missing("the binding of the policy " + PolicyName + " is not as podid installs it")
+		return guard{}, spoilt("the binding of the policy " + PolicyName)
 	}
 	return guard{edition{policy.UID, policy.Generation}, edition{binding.UID, binding.Generation}}, nil
 }
@@ -104,7 +104,13 @@ func unread(ctx context.Context, err error) error {
 	return p.Because("the API server does not answer, or answers with an error")
 }
 
-func missing(why string) error {
+// spoilt has another fix: who applies a manifest leaves what others have added to its lists.
+func spoilt(what string) error {
+	return missing(what+" is not as podid installs it").
+		Fixed("delete it and install it again: kubectl delete validatingadmissionpolicy,validatingadmissionpolicybinding %s && podid install", PolicyName)
+}
+
+func missing(why string) *problem.Problem {
 	return problem.New(problem.PassPolicyMissing, "the annotation %s gives no role at present", Role).
 		Because("%s, so that anybody who may edit service accounts could bind any role", why)
 }
