@@ -78,7 +78,7 @@ bench-agent: ## Every figure of podid-agent, measured on the program as it is sh
 
 SOAK ?= 10m
 soak: ## podid-agent for SOAK (10m) under 500 workloads and a podid-auth that fails one minute in five, with the race detector
-	@$(GO) run -race ./test/soak -for $(SOAK)
+	@CGO_ENABLED=1 $(GO) run -race ./test/soak -for $(SOAK)
 
 FUZZTIME ?= 2m
 fuzz: ## Fuzz every target for FUZZTIME (2m) each
