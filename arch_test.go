@@ -21,6 +21,7 @@ const module = "github.com/openpodidentity/podid"
 // what lies below it.
 var layers = [][]string{
 	{"cmd", "test"},
+	{"test/upstream"}, // a podid-auth that fails on demand, for several of the tests
 	{"internal/sandbox", "internal/install", "internal/reconcile"},
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
 	{"localaws/iam", "localaws/s3", "localaws/sts"},
