@@ -21,11 +21,14 @@ import (
 
 const (
 	// requestWithin bounds a request; the API server has given up by then.
-	requestWithin = 10 * time.Second
+	requestWithin = 5 * time.Second
 	// idleFor is longer than API servers keep idle connections (90 s).
 	idleFor = 2 * time.Minute
 	// maxHeader, in bytes: API servers send few.
 	maxHeader = 16 << 10
+	// inFlight, in bytes, bounds the requests in memory: a few of the largest, or
+	// thousands of the usual.
+	inFlight = 32 << 20
 	// shutWithin is what requests in flight have at the end.
 	shutWithin = 10 * time.Second
 )
@@ -57,7 +60,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 			return err
 		}
 	}
-	front := newServer(hook, logger)
+	front := newServer((&budget{total: inFlight, perClient: inFlight / 2}).guard(hook), logger)
 	front.TLSConfig = hook.certificate.Config()
 	bounds := &listen.Connections{Total: o.connections, PerClient: o.connections}
 	bounds.Guard(front)

@@ -103,7 +103,7 @@ func bareProblem(pod *corev1.Pod, account Account, bare []corev1.Container, all 
 	const again = "delete the pod, so that it is made anew, or kubectl rollout restart what it belongs to"
 	made := account.Association.CreatedAt
 	switch {
-	case !made.IsZero() && pod.CreationTimestamp.Time.Before(made):
+	case !made.IsZero() && !pod.CreationTimestamp.After(made): // in whole seconds
 		return p.Because("it was made at %s, and the association of its service account %s at %s: pods get what they need when they are made",
 			clock(pod.CreationTimestamp), ServiceAccount(pod), clock(metav1.NewTime(made))).Fixed(again)
 	case all && made.IsZero():

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -53,7 +54,7 @@ func (e *events) tell(ctx context.Context, object corev1.ObjectReference, p *pro
 	}
 	at := metav1.NewTime(time.Now())
 	err := e.api.Create(ctx, &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: object.Namespace, Name: cut(object.Name, 200) + "." + hex.EncodeToString(sum[:8])},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: object.Namespace, Name: strings.TrimRight(cut(object.Name, 200), "-.") + "." + hex.EncodeToString(sum[:8])},
 		InvolvedObject: object,
 		Type:           kind, Reason: kube.Reason(p.Code), Message: cut(p.Message(), maxMessage),
 		Source:         corev1.EventSource{Component: "podid"},

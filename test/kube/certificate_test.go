@@ -172,3 +172,42 @@ func (w *installed) putBack(t *testing.T) {
 		return err
 	})
 }
+
+// certManager plays cert-manager: it fills podid-auth's Secret, and the leader only passes on what agents are to trust.
+func (w *installed) certManager(t *testing.T) {
+	kept, err := w.client.CoreV1().Secrets(podidNamespace).Get(t.Context(), certificate.AuthoritySecret, meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.kubectl(t, "delete", "configmap", reconcile.Bundle, "-n", podidNamespace)
+	w.settings.CertManager = true
+	w.lead(t, time.Second)
+	var bundles [][]byte
+	for range 2 {
+		issued, _, err := certificate.Rotation{}.Advance(certificate.State{}, podidNamespace, time.Now(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundles = append(bundles, issued.Bundle())
+		secret, err := w.client.CoreV1().Secrets(podidNamespace).Get(t.Context(), reconcile.AuthSecret, meta.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret.Data["ca.crt"] = issued.Bundle()
+		if _, err := w.client.CoreV1().Secrets(podidNamespace).Update(t.Context(), secret, meta.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "agents trust what cert-manager does, and what it did", func(ctx context.Context) error {
+			for _, want := range bundles {
+				if !bytes.Contains(w.bundle(ctx), want) {
+					return errors.New("not yet")
+				}
+			}
+			return nil
+		})
+	}
+	now, err := w.client.CoreV1().Secrets(podidNamespace).Get(t.Context(), certificate.AuthoritySecret, meta.GetOptions{})
+	if err != nil || now.ResourceVersion != kept.ResourceVersion {
+		t.Errorf("podid's own authority was touched: %v", err)
+	}
+}

@@ -34,7 +34,7 @@ func TestLeader(t *testing.T) {
 	t.Run("AnotherLeaderRepeatsNothing", func(t *testing.T) {
 		before := w.events(t, "shop")
 		stop()
-		w.lead(t, time.Second)
+		stop = w.lead(t, time.Second)
 		eventually(t, "the next leads", func(context.Context) error {
 			if strings.Count(w.log.String(), "msg=leading") < 2 {
 				return errors.New("not yet")
@@ -50,6 +50,10 @@ func TestLeader(t *testing.T) {
 		if after := w.events(t, "shop"); len(after) != len(before)+1 {
 			t.Errorf("%d Events became %d", len(before), len(after))
 		}
+	})
+	t.Run("WhatCertManagerIssuesIsPassedOn", func(t *testing.T) {
+		stop()
+		w.certManager(t)
 	})
 }
 
