@@ -1,0 +1,182 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/internal/token"
+	"github.com/openpodidentity/podid/problem"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func from(address string) func(*http.Request) {
+	return func(r *http.Request) { r.RemoteAddr = address }
+}
+
+func TestForgedTokensDoNotStarveRealOnes(t *testing.T) {
+	w := newWorld(t)
+	w.associate(t)
+	gate := &auth.Gate{InFlight: 2}
+	var verified atomic.Int64
+	for _, live := range []auth.Tokens{w.handler.Agents, w.handler.Service.Tokens} {
+		live.(*token.Live).Verifier.Enter = func(ctx context.Context) (func(), error) {
+			verified.Add(1)
+			return gate.Enter(ctx)
+		}
+	}
+	w.handler.Gate = gate
+	w.handler.Log = nil // from here on there are many at once
+	w.handler.Timeout = 5 * time.Second
+
+	// Signed by another key of the same ID: nothing but the signature gives it away.
+	forged := w.mint(t, agentOn1, podid.AudienceAuth)
+	forged = forged[:strings.LastIndexByte(forged, '.')+1] + strings.Repeat("A", 342)
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	var sent atomic.Int64
+	for range 8 {
+		flood.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				sent.Add(1)
+				w.ask(t, `{}`, from("198.51.100.7:4000"), header("Authorization", "Bearer "+forged))
+			}
+		})
+	}
+	began := time.Now()
+	var slowest time.Duration
+	for range 100 {
+		start := time.Now()
+		if r := w.ask(t, w.body(t), from("192.0.2.1:5000")); r.StatusCode != http.StatusOK {
+			t.Errorf("a real agent is told %s %v", r.Status, decode(t, r))
+		}
+		slowest = max(slowest, time.Since(start))
+	}
+	took := time.Since(began)
+	close(stop)
+	flood.Wait()
+	t.Logf("%d forged tokens in %s, %d verifications; the slowest of 100 real exchanges took %s", sent.Load(), took, verified.Load(), slowest)
+	// Two of each real exchange, and what the forger has: a burst, ten a second, and those
+	// that were on their way.
+	if most := int64(200 + 100 + 16 + 10*(took.Seconds()+1)); verified.Load() > most {
+		t.Errorf("%d signatures were verified, more than %d", verified.Load(), most)
+	}
+	r := w.ask(t, `{}`, from("198.51.100.7:4001"), header("Authorization", "Bearer "+forged))
+	if r.StatusCode != http.StatusTooManyRequests || decode(t, r)["code"] != string(problem.TooManyRequests) {
+		t.Errorf("the forger is told %s", r.Status)
+	}
+}
+
+func TestAddressesAreForgottenInTime(t *testing.T) {
+	w := newWorld(t)
+	w.handler.Gate = &auth.Gate{Refusals: 1000, Burst: 2}
+	w.handler.Log = nil
+	ask := func(address string) int {
+		return w.ask(t, `{}`, from(address), header("Authorization", "Bearer x")).StatusCode
+	}
+	for _, address := range []string{"203.0.113.1:1", "[2001:db8:0:1::1]:1"} {
+		for i := range 12_000 / 4 {
+			_ = ask(fmt.Sprintf("10.%d.%d.1:1", i/250, i%250))
+		}
+		for ask(address) != http.StatusTooManyRequests {
+		}
+	}
+	if got := ask("[2001:db8:0:1:ffff::2]:1"); got != http.StatusTooManyRequests {
+		t.Errorf("another address of the same network is told %d", got)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if got := ask("203.0.113.1:1"); got != http.StatusBadRequest {
+		t.Errorf("after a while it is told %d", got)
+	}
+}
+
+func TestDecisionsAreAuditedAndCounted(t *testing.T) {
+	w := newWorld(t)
+	a := w.associate(t)
+	registry := prometheus.NewRegistry()
+	w.handler.Metrics = auth.NewMetrics(registry)
+	w.handler.Service.Roles = w.handler.Metrics.Roles(w.handler.Service.Roles)
+	var out strings.Builder
+	w.handler.Audit = &auth.Audit{W: &out}
+	v := w.store.Heard(a.Namespace, a.ServiceAccount)
+	w.ask(t, w.body(t), header("X-Request-Id", "one"), header(auth.HeaderAssociation, v.String()))
+	w.ask(t, tokenBody(w.mint(t, podid.Workload{Issuer: issuerURL, Namespace: reader.Namespace, ServiceAccount: reader.ServiceAccount, ServiceAccountUID: reader.ServiceAccountUID,
+		Pod: "gone", PodUID: "1"}, podid.AudiencePods)), header("X-Request-Id", "two"))
+	w.ask(t, `{}`, header("Authorization", "Bearer x"), header("X-Request-Id", "three"))
+
+	var got []map[string]any
+	for line := range strings.Lines(out.String()) {
+		var record map[string]any
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		got = append(got, record)
+	}
+	if len(got) != 3 {
+		t.Fatalf("%d lines: %s", len(got), out.String())
+	}
+	granted := got[0]
+	if granted["decision"] != "granted" || granted["kind"] != "exchange" || granted["request"] != "one" || granted["time"] == "" {
+		t.Errorf("%v", granted)
+	}
+	want := map[string]any{"address": "192.0.2.1", "nodeScope": "node", "node": "node-1", "agentPod": agentOn1.Pod, "agentPodUID": agentOn1.PodUID}
+	if fmt.Sprint(granted["caller"]) != fmt.Sprint(want) {
+		t.Errorf("caller %v, want %v", granted["caller"], want)
+	}
+	if granted["workload"].(map[string]any)["podUID"] != reader.PodUID || granted["association"].(map[string]any)["id"] != a.ID() ||
+		granted["session"].(map[string]any)["accessKeyId"] != "ASIAEXAMPLEEXAMPLE22" {
+		t.Errorf("%v", granted)
+	}
+	for i, code := range []problem.Code{"", problem.PodGone, problem.CallerUnproven} {
+		if i > 0 && (got[i]["decision"] != "refused" || got[i]["code"] != string(code) || got[i]["session"] != nil) {
+			t.Errorf("%v", got[i])
+		}
+	}
+	for _, secret := range []string{"secret/of+the=session", "token-of-the-session", "eyJ"} {
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("the audit log has %s", secret)
+		}
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(`# HELP podid_auth_exchanges_total Exchanges, by the code of their problem, or ok.
+# TYPE podid_auth_exchanges_total counter
+podid_auth_exchanges_total{code="caller-unproven"} 1
+podid_auth_exchanges_total{code="ok"} 1
+podid_auth_exchanges_total{code="pod-gone"} 1
+# HELP podid_auth_sts_total Roles that an STS was asked to assume, by the code of the problem, or ok.
+# TYPE podid_auth_sts_total counter
+podid_auth_sts_total{code="ok"} 1
+`), "podid_auth_exchanges_total", "podid_auth_sts_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatTheCallerHasHeardOfReachesTheStore(t *testing.T) {
+	w := newWorld(t)
+	w.associate(t)
+	heard := stream.Version{UID: "x", Revision: 1 << 40}
+	r := w.ask(t, w.body(t), header(auth.HeaderAssociation, heard.String()))
+	v, err := stream.ParseVersion(r.Header.Get(auth.HeaderAssociation))
+	if r.StatusCode != http.StatusOK || err != nil || v.Older(heard) {
+		t.Errorf("%s %s, %v", r.Status, v, err)
+	}
+	r = w.ask(t, w.body(t), header(auth.HeaderAssociation, "nonsense"))
+	if r.StatusCode != http.StatusBadRequest || decode(t, r)["code"] != string(problem.RequestInvalid) {
+		t.Errorf("a header that is none: %s", r.Status)
+	}
+}
