@@ -212,7 +212,9 @@ type slowReader struct {
 }
 
 func (s *slowReader) SetWriteDeadline(at time.Time) error {
-	s.deadlines = append(s.deadlines, at)
+	if !at.IsZero() {
+		s.deadlines = append(s.deadlines, at)
+	}
 	return nil
 }
 

@@ -50,6 +50,9 @@ const (
 	lag = 2 * time.Second
 	// Owner is who the API server notes as the writer of fields.
 	Owner = client.FieldOwner("podid")
+	// readWithin bounds what Find asks the API server: who waits for it waits for less
+	// than a second in all, and should still be told why.
+	readWithin = 500 * time.Millisecond
 	// pageSize of what is read through when an ID is unknown.
 	pageSize = 500
 )
@@ -111,10 +114,14 @@ func (s *Store) FindAtLeast(ctx context.Context, namespace, serviceAccount strin
 	n := name{namespace, serviceAccount}
 	e := s.index.find(n)
 	if behind := s.index.heard(n).Older(heard); (e == nil || behind) && n.possible() {
+		within, cancel := context.WithTimeout(ctx, readWithin)
+		defer cancel()
 		var err error
-		switch e, err = s.read(ctx, n); {
+		switch e, err = s.read(within, n); {
 		case err != nil && behind && ctx.Err() == nil:
 			return podid.Association{}, association.Behind(namespace, serviceAccount, err)
+		case err != nil && within.Err() != nil:
+			return podid.Association{}, unread(ctx, err)
 		case err != nil:
 			return podid.Association{}, err
 		}

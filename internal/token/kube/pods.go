@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -158,10 +159,16 @@ func lookUp[T any](i toolscache.SharedIndexInformer, namespace, name string) (*T
 	return o, ok
 }
 
+// readWithin bounds the read of one object: who waits for it waits for less than a second in
+// all, and should still be told why.
+const readWithin = 500 * time.Millisecond
+
 // read asks the API server. That it does not answer, or not as it should, says nothing of
 // the object.
 func (p *Pods) read(ctx context.Context, namespace, name string, into client.Object) (found bool, err error) {
-	switch err := p.api.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, into); {
+	within, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	switch err := p.api.Get(within, types.NamespacedName{Namespace: namespace, Name: name}, into); {
 	case apierrors.IsNotFound(err):
 		return false, nil
 	case err != nil && ctx.Err() != nil:
