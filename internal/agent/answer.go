@@ -61,6 +61,14 @@ func (a *answer) plan() {
 	a.refreshAt = a.expires.Add(-life*3/8 - rand.N(life/8+1))
 }
 
+// renewWithin has it renewed with a quarter of d left since it came, at the latest: where
+// nobody tells what has changed, it is not served for longer than d.
+func (a *answer) renewWithin(d time.Duration) {
+	if at := a.received.Add(d*3/4 - rand.N(d/8+1)); at.Before(a.refreshAt) {
+		a.refreshAt = at
+	}
+}
+
 // until is when to stop serving these: what would expire on its way to AWS is of no use.
 func (a *answer) until() time.Time {
 	return a.expires.Add(-min(time.Second, a.expires.Sub(a.received)/10))

@@ -110,11 +110,15 @@ func (s *Server) hit(p *pod, raw string, now time.Time) *answer {
 // fresh reports whether a may be served: it has not expired, and there were news of its
 // pod not too long ago.
 func (s *Server) fresh(a *answer, now time.Time) bool {
-	staleness := s.MaxStaleness
-	if staleness == 0 {
-		staleness = defaultStaleness
-	}
+	staleness := s.staleness()
 	return now.Before(a.until()) && (now.Sub(a.received) < staleness || now.Sub(s.lastNews()) < staleness)
+}
+
+func (s *Server) staleness() time.Duration {
+	if s.MaxStaleness > 0 {
+		return s.MaxStaleness
+	}
+	return defaultStaleness
 }
 
 // wanted notes that somebody was served a, so that it is renewed, at once if that is due.

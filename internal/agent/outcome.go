@@ -41,6 +41,9 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	if err == nil {
 		f.answer, err = newAnswer(reply, now, f.ahead)
 	}
+	if err == nil && s.news.at.Load() == 0 {
+		f.answer.renewWithin(s.staleness())
+	}
 	f.err, p.flight = err, nil
 	defer close(f.done)
 	switch {

@@ -123,6 +123,31 @@ func TestCredentialsAreRefreshedAheadOfExpiry(t *testing.T) {
 	})
 }
 
+func TestWithoutNewsCredentialsAreRenewedBeforeTheyAreStale(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+			r := given(ask, int(n.calls.Load()))
+			r.Credentials.Expires = time.Now().Add(6 * time.Hour)
+			return r, nil
+		})
+		raw := mint(t, workload(1))
+		n.ask(t, raw)
+		pause(50 * time.Minute) // of the hour that they may be served without news
+		if n.calls.Load() != 2 {
+			t.Errorf("%d calls", n.calls.Load())
+		}
+		n.answers(unavailable)
+		pause(20 * time.Minute)
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
+			t.Errorf("got %+v", got)
+		}
+		pause(time.Hour)
+		if got := n.ask(t, raw); got.Status != 503 {
+			t.Errorf("stale: %+v", got)
+		}
+	})
+}
+
 func TestCredentialsNobodyAsksForAreNotRefreshed(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		n.ask(t, mint(t, workload(1)))
