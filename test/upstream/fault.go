@@ -46,8 +46,8 @@ func Faults() []*Fault {
 	body := func(name, text string) *Fault {
 		return &Fault{Name: name, Answers: func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }}
 	}
-	exception := func(name string, status int, exception, code string) *Fault {
-		return &Fault{Name: name, Answers: func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, exception, code, name) }}
+	exception := func(name string, status int, exception, code, what string) *Fault {
+		return &Fault{Name: name, Answers: func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, exception, code, what) }}
 	}
 	good := func(change func(map[string]any)) string {
 		var m map[string]any
@@ -78,9 +78,9 @@ func Faults() []*Fault {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}},
-		exception("429", http.StatusTooManyRequests, "ThrottlingException", "sts-throttled"),
-		exception("500", http.StatusInternalServerError, "InternalServerException", "internal"),
-		exception("503", http.StatusServiceUnavailable, "ServiceUnavailableException", "sts-unavailable"),
+		exception("429", http.StatusTooManyRequests, "ThrottlingException", "sts-throttled", "STS is throttling (Throttling)"),
+		exception("500", http.StatusInternalServerError, "InternalServerException", "internal", "podid could not answer (request ID 0f8fad5b-d9cb-469f-a165-70867728950e)"),
+		exception("503", http.StatusServiceUnavailable, "ServiceUnavailableException", "sts-unavailable", "STS could not be reached"),
 		{Name: "502 of a proxy", Answers: func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadGateway)
 			_, _ = w.Write([]byte("<html><h1>502 Bad Gateway</h1></html>"))

@@ -261,3 +261,8 @@ func (s *Server) Break() {
 		delete(s.listeners, listener)
 	}
 }
+
+// Mint mints any token that the cluster's key can sign.
+func (s *Server) Mint(w podid.Workload, audience string, at time.Time, life time.Duration) (string, error) {
+	return s.issuer.Mint(w, audience, at, life)
+}
