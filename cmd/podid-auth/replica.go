@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,7 +164,7 @@ func untilGot[T any](ctx context.Context, r *replica, what string, get func() (T
 	for {
 		got, err := get()
 		p := problem.Of(err)
-		if err == nil || !contains(heals, p.Code) {
+		if err == nil || !slices.Contains(heals, p.Code) {
 			return got, err
 		}
 		r.state.Store(p)
@@ -175,15 +176,6 @@ func untilGot[T any](ctx context.Context, r *replica, what string, get func() (T
 			return got, nil
 		}
 	}
-}
-
-func contains(codes []problem.Code, code problem.Code) bool {
-	for _, c := range codes {
-		if c == code {
-			return true
-		}
-	}
-	return false
 }
 
 func pause(ctx context.Context) {

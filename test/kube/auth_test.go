@@ -346,6 +346,20 @@ func replicaHeldBack(t *testing.T, w *authWorld) {
 	if a := behind.ask(t, agent, raw); a.role != "reader" {
 		t.Fatalf("the watch is not held back: %s", a)
 	}
+	// A watch that lags refuses no new pod, and no new service account.
+	account, err := w.kube.CoreV1().ServiceAccounts("shop").Get(t.Context(), "other", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.kube.CoreV1().ServiceAccounts("shop").Delete(t.Context(), account.Name, meta.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	makeServiceAccount(t, w.kube, "shop", "other")
+	w.associate(t, "other", "writer")
+	late := w.pod(t, "shop", "late", "other", "node1")
+	wantRole(t, behind.ask(t, agent, w.token(t, late, audiencePods)), "writer")
+	w.end(t, late)
+	w.dissociate(t, "other")
 	// Who has heard of the new version is not given the old role.
 	a := behind.ask(t, agent, raw, is)
 	wantRole(t, a, "writer")
