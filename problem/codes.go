@@ -238,7 +238,7 @@ var catalogue = byCode([]Entry{
 		"install it again: podid install, or kubectl apply -f deploy/install.yaml"},
 	{ConsentMissing, Refused, "The annotation was there before anything guarded it",
 		"nobody checked whether who annotated this service account may pass the role",
-		"consent to it with podid install --annotations, or annotate the service account anew"},
+		"consent to it: podid consent; or remove the annotation and, half a minute later, have somebody who may pass the role set it again"},
 	{AssociationShadowed, Refused, "The annotation has no effect",
 		"the service account also has a PodIdentityAssociation, and that decides",
 		"remove the annotation, or delete the PodIdentityAssociation"},

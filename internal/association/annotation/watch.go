@@ -90,7 +90,7 @@ func (r *reading) says(a *account) error {
 	if r.refused[a.digest()] {
 		return problem.New(problem.ConsentMissing, "the annotation %s of service account %s/%s was there before anything checked who sets it", Role, a.Namespace, a.Name).
 			Because("nobody knows whether who set it may pass %s, and nobody has consented to it", a.RoleARN).
-			Fixed("consent to it: podid consent; or remove the annotation and set it again a minute later, as somebody who may pass the role")
+			Fixed("consent to it: podid consent; or remove the annotation and, half a minute later, set it again as somebody who may pass the role")
 	}
 	return nil
 }
