@@ -80,16 +80,19 @@ type Server struct {
 	cache
 	trust
 	news
-	sources sources
-	metrics metrics
+	digester
+	meetings meetings
+	sources  sources
+	metrics  metrics
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.now()
 	raw, err := s.read(w, r)
-	p := s.known(raw, start)
+	sum := s.digest(raw)
+	p := s.known(sum, start)
 	if p == nil {
-		if p, err = s.meet(r, raw, start, err); err != nil {
+		if p, err = s.meet(r, raw, sum, start, err); err != nil {
 			s.refuse(w, r, podid.Workload{}, start, err)
 			return
 		}
@@ -132,28 +135,6 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (string, error) {
 	default:
 		return values[0], nil
 	}
-}
-
-// meet verifies the token of a pod that is not known yet, and remembers it. Whoever sends
-// what is not fit to be answered, or does not verify, is slowed down before any
-// signature is checked.
-func (s *Server) meet(r *http.Request, raw string, start time.Time, unfit error) (*pod, error) {
-	source := s.sources.of(r.RemoteAddr, start)
-	if err := source.wait(r.Context(), start, sourceLimit); err != nil {
-		return nil, err
-	}
-	if unfit != nil {
-		return nil, unfit
-	}
-	t, err := s.verify(r.Context(), raw)
-	if err != nil {
-		return nil, err
-	}
-	if t.Workload.Node != "" && s.Node != "" && t.Workload.Node != s.Node {
-		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
-	}
-	source.giveBack(sourceLimit)
-	return s.remember(raw, t)
 }
 
 // miss answers what is not ready: it waits for the one call of its workload.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,7 +28,7 @@ const (
 // said of them. Its zero value is ready.
 type cache struct {
 	mu     sync.RWMutex
-	tokens map[[sha256.Size]byte]verified
+	tokens map[digest]verified
 	pods   map[string]*pod // by UID
 	calls
 	closed bool
@@ -58,9 +57,9 @@ type pod struct {
 	// listed says that the stream knows the pod, ended that the pod is no more.
 	listed, ended bool
 
-	hashes  [][sha256.Size]byte // of its tokens, oldest first
-	token   packed              // its newest, to renew with
-	expires time.Time           // of token
+	hashes  []digest  // of its tokens, oldest first
+	token   packed    // its newest, to renew with
+	expires time.Time // of token
 
 	flight  *flight
 	asked   time.Time // when it last had to wait, or was refused
@@ -79,15 +78,10 @@ type pod struct {
 // one, which does not change.
 func (p *pod) name() podid.Workload { return p.workload }
 
-// known finds the pod of a token that was verified and has not expired. It costs a
-// hash and a look-up.
-func (s *Server) known(raw string, now time.Time) *pod {
-	if raw == "" {
-		return nil
-	}
-	h := hash(raw)
+// known finds the pod of a token that was verified and has not expired.
+func (s *Server) known(sum digest, now time.Time) *pod {
 	s.mu.RLock()
-	v, ok := s.tokens[h]
+	v, ok := s.tokens[sum]
 	s.mu.RUnlock()
 	if !ok || now.Unix() >= v.expires {
 		return nil
@@ -139,11 +133,13 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// remember keeps a token that was just verified.
-func (s *Server) remember(raw string, t token.Token) (*pod, error) {
-	h := hash(raw)
+// remember keeps a token that was just verified, unless its key was withdrawn meanwhile.
+func (s *Server) remember(raw string, h digest, t token.Token, by *trusted) (*pod, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now := s.trust.now.Load(); s.Tokens == nil && now != by && !now.keys.Has(t.KeyID, by.keys) {
+		return nil, problem.New(problem.TokenKeyUnknown, "the key of the token was withdrawn just now")
+	}
 	p := s.pods[t.Workload.PodUID]
 	if p != nil && p.workload.PodUID != "" && p.workload != t.Workload {
 		// No API server says two things of one pod; whoever speaks last starts anew.
@@ -168,7 +164,7 @@ func (s *Server) remember(raw string, t token.Token) (*pod, error) {
 		p.hashes = append(p.hashes, h)
 	}
 	if s.tokens == nil {
-		s.tokens = map[[sha256.Size]byte]verified{}
+		s.tokens = map[digest]verified{}
 	}
 	s.tokens[h] = verified{p, t.Expires.Unix(), unique.Make(t.KeyID)}
 	if !t.Expires.Before(p.expires) {
@@ -178,13 +174,6 @@ func (s *Server) remember(raw string, t token.Token) (*pod, error) {
 		}
 	}
 	return p, nil
-}
-
-// hash is what is kept of a token to know it again. A usual token is hashed on
-// the stack.
-func hash(raw string) [sha256.Size]byte {
-	var b [2048]byte
-	return sha256.Sum256(append(b[:0], raw...))
 }
 
 // place makes room for a pod. mu is held.

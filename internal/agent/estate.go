@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -19,6 +18,8 @@ type estate struct {
 	Format int
 	// News is when the stream last said anything, in nanoseconds since 1970.
 	News int64
+	// Key is what the hashes of the tokens are made with.
+	Key  []byte
 	Pods []heir
 }
 
@@ -53,9 +54,10 @@ type heirAnswer struct {
 
 // Bequeath is all that the server remembers, for the agent that takes over.
 func (s *Server) Bequeath() ([]byte, error) {
+	s.digester.start(nil)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	e := estate{Format: estateFormat, News: s.news.at.Load(), Pods: make([]heir, 0, len(s.pods))}
+	e := estate{Format: estateFormat, News: s.news.at.Load(), Key: s.digester.key, Pods: make([]heir, 0, len(s.pods))}
 	for _, p := range s.pods {
 		h := heir{UID: p.uid, Workload: p.workload, Heard: p.heard, Listed: p.listed, Ended: p.ended, Token: p.token.String(), Expires: p.expires}
 		for _, hash := range p.hashes {
@@ -80,6 +82,7 @@ func (s *Server) Inherit(bequeathed []byte) error {
 	if e.Format != estateFormat {
 		return fmt.Errorf("the other agent left what this one cannot read: format %d, not %d", e.Format, estateFormat)
 	}
+	s.digester.start(e.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.work()
@@ -99,7 +102,7 @@ func (h heir) fit() bool {
 		return false
 	}
 	for _, t := range h.Tokens {
-		if len(t.Hash) != sha256.Size || len(t.Key) > token.MaxSize {
+		if len(t.Hash) != len(digest{}) || len(t.Key) > token.MaxSize {
 			return false
 		}
 	}
@@ -122,10 +125,10 @@ func (s *Server) inherit(h heir, now time.Time) {
 	p.workload, p.heard, p.listed, p.ended = h.Workload, h.Heard, h.Listed, h.Ended
 	p.token, p.expires = pack(h.Token), h.Expires
 	if s.tokens == nil {
-		s.tokens = map[[sha256.Size]byte]verified{}
+		s.tokens = map[digest]verified{}
 	}
 	for _, t := range h.Tokens {
-		hash := [sha256.Size]byte(t.Hash)
+		hash := digest(t.Hash)
 		p.hashes = append(p.hashes, hash)
 		s.tokens[hash] = verified{p, t.Expires, unique.Make(t.Key)}
 	}

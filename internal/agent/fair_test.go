@@ -182,6 +182,42 @@ func TestAFloodOfForgedTokensCostsFewSignatureChecks(t *testing.T) {
 	})
 }
 
+func TestOneTokenIsVerifiedOnceForAllWhoShowItAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		good, bad := mint(t, workload(1)), mint(t, workload(2))
+		bad = bad[:len(bad)-20] + "AAAAAAAAAAAAAAAAAAAA"
+		verified := n.Tokens
+		n.Tokens = tokensFunc(func(ctx context.Context, raw string) (token.Token, error) {
+			time.Sleep(time.Millisecond)
+			return verified.Verify(ctx, raw)
+		})
+		start := time.Now()
+		var group sync.WaitGroup
+		for range 500 {
+			group.Go(func() {
+				if got := n.ask(t, good); got.AccessKeyID != key(1) {
+					t.Errorf("got %+v", got)
+				}
+			})
+		}
+		group.Wait()
+		if n.verified.Load() != 1 || n.calls.Load() != 1 || time.Since(start) > 2*time.Millisecond {
+			t.Errorf("%d checks and %d calls in %s", n.verified.Load(), n.calls.Load(), time.Since(start))
+		}
+		for range 500 {
+			group.Go(func() {
+				if got := n.ask(t, bad); got.Code != string(problem.TokenForged) {
+					t.Errorf("got %+v", got)
+				}
+			})
+		}
+		group.Wait()
+		if got := n.ask(t, bad); got.Status != 429 || n.verified.Load() != 2 { // they count all the same
+			t.Errorf("%d checks, got %+v", n.verified.Load(), got)
+		}
+	})
+}
+
 func TestGoodTokensOfOneAddressAreNotSlowedDown(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) { // pods on the node's network share its address
 		n.Tokens = tokensFunc(func(_ context.Context, raw string) (token.Token, error) {

@@ -85,11 +85,12 @@ func (s *Server) evict(good func(keyID string) bool) {
 	}
 }
 
-// verify proves a token with s.Tokens, or else with the keys of the stream. It waits
+// verify proves a token with s.Tokens, or else with the keys of the stream, and says which. It waits
 // for the first ones, and for one that may have been added just now.
-func (s *Server) verify(ctx context.Context, raw string) (token.Token, error) {
+func (s *Server) verify(ctx context.Context, raw string) (token.Token, *trusted, error) {
 	if s.Tokens != nil {
-		return s.Tokens.Verify(ctx, raw)
+		t, err := s.Tokens.Verify(ctx, raw)
+		return t, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
@@ -99,7 +100,7 @@ func (s *Server) verify(ctx context.Context, raw string) (token.Token, error) {
 		case <-changed:
 			trusted, changed = s.trusted()
 		case <-ctx.Done():
-			return token.Token{}, problem.New(problem.AuthUnavailable, "podid-auth has not told the cluster's keys yet").
+			return token.Token{}, nil, problem.New(problem.AuthUnavailable, "podid-auth has not told the cluster's keys yet").
 				Because("the agent verifies tokens with them, and has just started")
 		}
 	}
@@ -107,7 +108,7 @@ func (s *Server) verify(ctx context.Context, raw string) (token.Token, error) {
 	if problem.Is(err, problem.TokenKeyUnknown) && s.mayAskForKeys() {
 		// podid-auth, shown the token, looks for the key at the API server, and tells all agents.
 		told := make(chan error, 1)
-		s.done.Go(func() {
+		s.aside(func() {
 			_, err := s.exchange(context.WithoutCancel(ctx), Ask{Token: raw, ID: uuid.NewString()})
 			told <- err
 		})
@@ -125,7 +126,7 @@ func (s *Server) verify(ctx context.Context, raw string) (token.Token, error) {
 	if err == nil {
 		t.Workload.Issuer = trusted.issuer // the one string for all
 	}
-	return t, err
+	return t, trusted, err
 }
 
 func (s *Server) trusted() (*trusted, <-chan struct{}) {
@@ -135,6 +136,15 @@ func (s *Server) trusted() (*trusted, <-chan struct{}) {
 		s.changed = make(chan struct{})
 	}
 	return s.trust.now.Load(), s.changed
+}
+
+// aside does what Close waits for.
+func (s *Server) aside(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.done.Go(f)
+	}
 }
 
 // mayAskForKeys limits how often an unknown key has podid-auth asked.
