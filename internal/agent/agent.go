@@ -167,7 +167,7 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string
 	took := s.now().Sub(start)
 	s.metrics.misses.observe(took)
 	s.log(r.Context(), "credentials", p.name(), took, nil, slog.String("request", f.id),
-		slog.String("access_key", f.answer.accessKey), slog.Time("expires", f.answer.expires))
+		slog.String("access_key", f.accessKey), slog.Time("expires", f.answer.expires.time()))
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error, more ...slog.Attr) {

@@ -18,14 +18,13 @@ import (
 
 // answer is what SDKs are sent, encoded once.
 type answer struct {
-	body      []byte
-	length    [1]string // Content-Length
-	accessKey string
+	body   []byte
+	length [1]string // Content-Length
 	// association is the version they were issued under.
 	association stream.Version
-	received    time.Time
+	received    instant
 	// refreshAt is when to ask for new ones.
-	refreshAt, expires time.Time
+	refreshAt, expires instant
 	// asked says whether anybody was served these; if not they are not refreshed.
 	asked atomic.Bool
 }
@@ -44,8 +43,8 @@ func newAnswer(reply Reply, now time.Time, ahead bool) (*answer, error) {
 		return nil, fmt.Errorf("encode credentials: %w", err)
 	}
 	a := &answer{
-		body: body, accessKey: c.AccessKeyID, association: reply.Association,
-		received: now, expires: c.Expires,
+		body: body, association: reply.Association,
+		received: at(now), expires: at(c.Expires),
 	}
 	a.asked.Store(!ahead)
 	a.plan()
@@ -56,23 +55,29 @@ func newAnswer(reply Reply, now time.Time, ahead bool) (*answer, error) {
 // eighths of their life left, so that a third is left when it is done though many are
 // due; jitter spreads the pods that started together.
 func (a *answer) plan() {
-	life := max(a.expires.Sub(a.received), 0)
+	life := max(a.life(), 0)
 	a.length[0] = strconv.Itoa(len(a.body))
-	a.refreshAt = a.expires.Add(-life*3/8 - rand.N(life/8+1))
+	a.refreshAt = a.expires - instant(life*3/8+rand.N(life/8+1))
 }
 
 // renewWithin has it renewed with a quarter of d left since it came, at the latest: where
 // nobody tells what has changed, it is not served for longer than d.
 func (a *answer) renewWithin(d time.Duration) {
-	if at := a.received.Add(d*3/4 - rand.N(d/8+1)); at.Before(a.refreshAt) {
-		a.refreshAt = at
-	}
+	a.refreshAt = min(a.refreshAt, a.received+instant(d*3/4-rand.N(d/8+1)))
 }
 
 // until is when to stop serving these: what would expire on its way to AWS is of no use.
 func (a *answer) until() time.Time {
-	return a.expires.Add(-min(time.Second, a.expires.Sub(a.received)/10))
+	return a.expires.time().Add(-min(time.Second, a.life()/10))
 }
+
+func (a *answer) life() time.Duration { return time.Duration(a.expires - a.received) }
+
+// instant is a time in a third of the room, in nanoseconds since 1970.
+type instant int64
+
+func at(t time.Time) instant      { return instant(t.UnixNano()) }
+func (i instant) time() time.Time { return time.Unix(0, int64(i)).UTC() }
 
 var contentType = []string{"application/json"} // exactly this: SDKs compare it
 

@@ -62,16 +62,29 @@ type pod struct {
 	expires time.Time // of token
 
 	flight  *flight
-	asked   time.Time // when it last had to wait, or was refused
-	refused error     // why the last call failed; nil if it did not
-	failed  int       // calls in a row
-	failure time.Time // when the last one did, so that others go first
-	retryAt time.Time // not before, after a failure
+	trouble *trouble // nil unless the last call failed
 
 	// at is when to look at the pod again; place is where it is in which queue.
 	at    time.Time
 	queue *queue
 	place int
+}
+
+// trouble is what a pod has whose last call failed.
+type trouble struct {
+	err     error
+	calls   int       // that failed in a row
+	last    time.Time // when the last one did, so that others go first
+	retryAt time.Time // not before
+	asked   time.Time // when somebody last wanted its credentials
+}
+
+// next is when to renew a.
+func (p *pod) next(a *answer) time.Time {
+	if p.trouble != nil {
+		return later(a.refreshAt.time(), p.trouble.retryAt)
+	}
+	return a.refreshAt.time()
 }
 
 // name is the pod's workload, for the log. It needs no mu: a pod that is asked for has
@@ -105,7 +118,7 @@ func (s *Server) hit(p *pod, raw string, now time.Time) *answer {
 // pod not too long ago.
 func (s *Server) fresh(a *answer, now time.Time) bool {
 	staleness := s.staleness()
-	return now.Before(a.until()) && (now.Sub(a.received) < staleness || now.Sub(s.lastNews()) < staleness)
+	return now.Before(a.until()) && (now.Sub(a.received.time()) < staleness || now.Sub(s.lastNews()) < staleness)
 }
 
 func (s *Server) staleness() time.Duration {
@@ -121,7 +134,7 @@ func (s *Server) wanted(p *pod, a *answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pods[p.uid] == p && p.answer.Load() == a && p.flight == nil {
-		s.sleep(p, later(a.refreshAt, p.retryAt))
+		s.sleep(p, p.next(a))
 		s.work()
 	}
 }
@@ -170,7 +183,7 @@ func (s *Server) remember(raw string, h digest, t token.Token, by *trusted) (*po
 	if !t.Expires.Before(p.expires) {
 		p.token, p.expires = pack(raw), t.Expires
 		if a := p.answer.Load(); a != nil && p.flight == nil {
-			s.sleep(p, later(a.refreshAt, p.retryAt)) // there is a token to renew with again
+			s.sleep(p, p.next(a)) // there is a token to renew with again
 		}
 	}
 	return p, nil
@@ -233,7 +246,7 @@ func (s *Server) shed(p *pod) {
 // drop forgets what p was answered: the next request asks anew. mu is held.
 func (s *Server) drop(p *pod) {
 	p.answer.Store(nil)
-	p.refused, p.failed, p.failure, p.retryAt = nil, 0, time.Time{}, time.Time{}
+	p.trouble = nil
 }
 
 // Close ends calls in flight and renews nothing more. Requests that come

@@ -61,11 +61,14 @@ type flight struct {
 	pod     *pod
 	raw     string    // the token to ask with
 	ahead   bool      // nobody waits: the pod has its credentials
+	asked   time.Time // when somebody last joined it; zero: nobody did
 	started time.Time // zero while it waits
 	tries   int
 	done    chan struct{}
 	answer  *answer
-	err     error
+	// accessKey of the answer, for the log.
+	accessKey string
+	err       error
 }
 
 // join returns p's answer if it is ready, or else the call in flight, starting
@@ -78,23 +81,28 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 		a.asked.Store(true)
 		return a, nil, nil
 	}
-	p.asked = now
+	t := p.trouble
+	if t != nil {
+		t.asked = now
+	}
 	switch {
 	case p.ended:
 		return nil, nil, gone(p)
 	case p.flight != nil:
+		p.flight.asked = now
 		return nil, p.flight, nil
 	case s.closed:
 		return nil, nil, stopping()
-	case p.refused != nil && (now.Before(p.retryAt) || s.outage(now) && passing(p.refused)) && s.Limits.Refusal >= 0:
+	case t != nil && (now.Before(t.retryAt) || s.outage(now) && passing(t.err)) && s.Limits.Refusal >= 0:
 		if p.queue == nil {
-			s.sleep(p, p.retryAt)
+			s.sleep(p, t.retryAt)
 		}
-		return nil, nil, refusal{after: p.retryAt.Sub(now), error: p.refused}
+		return nil, nil, refusal{after: t.retryAt.Sub(now), error: t.err}
 	case len(s.misses) >= s.Limits.waiting():
 		return nil, nil, problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials already", len(s.misses))
 	}
 	f := s.want(p, raw)
+	f.asked = now
 	s.work()
 	return nil, f, nil
 }

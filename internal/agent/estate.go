@@ -46,7 +46,6 @@ type heirToken struct {
 
 type heirAnswer struct {
 	Body                         []byte
-	AccessKey                    string
 	Association                  stream.Version
 	Received, RefreshAt, Expires time.Time
 	Asked                        bool
@@ -65,7 +64,7 @@ func (s *Server) Bequeath() ([]byte, error) {
 			h.Tokens = append(h.Tokens, heirToken{hash[:], v.expires, v.key.Value()})
 		}
 		if a := p.answer.Load(); a != nil {
-			h.Answer = &heirAnswer{a.body, a.accessKey, a.association, a.received, a.refreshAt, a.expires, a.asked.Load()}
+			h.Answer = &heirAnswer{a.body, a.association, a.received.time(), a.refreshAt.time(), a.expires.time(), a.asked.Load()}
 		}
 		e.Pods = append(e.Pods, h)
 	}
@@ -136,11 +135,11 @@ func (s *Server) inherit(h heir, now time.Time) {
 	case p.ended:
 		s.sleep(p, now.Add(afterlife))
 	case a.fit(now):
-		is := &answer{body: a.Body, accessKey: a.AccessKey, association: a.Association, received: a.Received, expires: a.Expires}
+		is := &answer{body: a.Body, association: a.Association, received: at(a.Received), expires: at(a.Expires)}
 		is.asked.Store(a.Asked)
 		is.plan()
-		is.refreshAt = a.RefreshAt // drawn once: a rollout renews nothing early
+		is.refreshAt = at(a.RefreshAt) // drawn once: a rollout renews nothing early
 		p.answer.Store(is)
-		s.sleep(p, is.refreshAt)
+		s.sleep(p, p.next(is))
 	}
 }

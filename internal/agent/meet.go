@@ -83,7 +83,10 @@ func (s *Server) prove(ctx context.Context, source *bucket, raw string, d digest
 	if err != nil {
 		return nil, err
 	}
-	if t.Workload.Node != "" && s.Node != "" && t.Workload.Node != s.Node {
+	switch node := &t.Workload.Node; {
+	case *node == s.Node:
+		*node = s.Node // the one string for all
+	case *node != "" && s.Node != "":
 		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
 	}
 	source.giveBack(sourceLimit)

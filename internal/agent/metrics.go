@@ -145,8 +145,8 @@ func (s *Server) census() census {
 		if a == nil || !now.Before(a.until()) {
 			continue
 		}
-		is.oldest = max(is.oldest, now.Sub(a.received))
-		if left := a.expires.Sub(now); is.credentials == 0 || left < is.first {
+		is.oldest = max(is.oldest, now.Sub(a.received.time()))
+		if left := a.expires.time().Sub(now); is.credentials == 0 || left < is.first {
 			is.first = left
 		}
 		is.credentials++

@@ -87,7 +87,7 @@ func (s *Server) hear(uid string, is stream.Version) {
 	if a != nil && a.association == is {
 		return
 	}
-	wanted := a != nil && a.asked.Load() || p.refused != nil && s.now().Sub(p.asked) < idle
+	wanted := a != nil && a.asked.Load() || p.trouble != nil && s.now().Sub(p.trouble.asked) < idle
 	s.drop(p)
 	switch {
 	case p.flight != nil:

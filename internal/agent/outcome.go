@@ -39,6 +39,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		}
 	}
 	if err == nil {
+		f.accessKey = reply.Credentials.AccessKeyID
 		f.answer, err = newAnswer(reply, now, f.ahead)
 	}
 	if err == nil && s.news.at.Load() == 0 {
@@ -54,36 +55,41 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	case err == nil:
 		s.drop(p)
 		p.answer.Store(f.answer)
-		s.sleep(p, f.answer.refreshAt)
+		s.sleep(p, p.next(f.answer))
 	default:
-		s.fail(p, err, f.started, now)
+		s.fail(f, err, now)
 	}
 	return true
 }
 
 // fail notes that p's call failed. mu is held.
-func (s *Server) fail(p *pod, err error, started, now time.Time) {
-	p.refused, p.failure = err, now
-	p.failed++
+func (s *Server) fail(f *flight, err error, now time.Time) {
+	p := f.pod
+	if p.trouble == nil {
+		p.trouble = &trouble{}
+	}
+	t := p.trouble
+	t.err, t.last, t.asked = err, now, later(t.asked, f.asked)
+	t.calls++
 	pause := cmp.Or(s.Limits.Refusal, refusedFor)
 	switch {
 	case pause < 0:
 		pause = 0
 	case passing(err) && s.outage(now):
-		pause = max(firstRetry-now.Sub(started), 0) // the queue sees to it that one at a time asks
+		pause = max(firstRetry-now.Sub(f.started), 0) // the queue sees to it that one at a time asks
 	case passing(err):
-		pause = min(firstRetry<<min(p.failed-1, 10), lastRetry)
+		pause = min(firstRetry<<min(t.calls-1, 10), lastRetry)
 	}
 	pause += rand.N(pause/2 + 1)
-	p.retryAt = now.Add(max(pause, pauseWanted(err)))
+	t.retryAt = now.Add(max(pause, pauseWanted(err)))
 	if final(problem.Of(err).Code) {
 		p.answer.Store(nil)
 	}
 	switch a := p.answer.Load(); {
-	case a != nil && a.until().Before(p.retryAt):
+	case a != nil && a.until().Before(t.retryAt):
 		s.sleep(p, a.until())
 	case a != nil || passing(err):
-		s.sleep(p, p.retryAt)
+		s.sleep(p, t.retryAt)
 	default:
 		s.sleep(p, now.Add(idle))
 	}
@@ -137,10 +143,11 @@ const probesFor = 30 * time.Second
 // release lets all that failed while podid-auth was away ask again. mu is held.
 func (s *Server) release(now time.Time) {
 	for _, p := range s.pods {
-		if p.failed == 0 || p.flight != nil || p.refused == nil || !passing(p.refused) {
+		t := p.trouble
+		if t == nil || p.flight != nil || !passing(t.err) {
 			continue
 		}
-		p.failed, p.failure, p.retryAt = 0, time.Time{}, time.Time{}
+		t.calls, t.last, t.retryAt = 0, time.Time{}, time.Time{}
 		if p.queue == &s.sleeping {
 			s.unqueue(p)
 			s.look(p, now)

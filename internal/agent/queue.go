@@ -44,10 +44,18 @@ func earlier(a, b *pod) bool { return a.at.Before(b.at) }
 // more urgent is the pod whose call has not failed, or not for longer, so that one that
 // fails holds up no other; then the one that has nothing left sooner.
 func urgent(a, b *pod) bool {
-	if !a.failure.Equal(b.failure) {
-		return a.failure.Before(b.failure)
+	if x, y := a.failure(), b.failure(); !x.Equal(y) {
+		return x.Before(y)
 	}
 	return a.end().Before(b.end())
+}
+
+// failure is when the pod's last call failed; zero if it did not.
+func (p *pod) failure() time.Time {
+	if p.trouble == nil {
+		return time.Time{}
+	}
+	return p.trouble.last
 }
 
 // end is when the pod has no credentials any more.
@@ -101,8 +109,8 @@ func (s *Server) look(p *pod, now time.Time) {
 		s.enqueue(&s.ready, p)
 	case a == nil:
 		s.shed(p) // the stream keeps it, and so does what it said of it
-	case now.Before(later(a.refreshAt, p.retryAt)):
-		s.sleep(p, later(a.refreshAt, p.retryAt))
+	case now.Before(p.next(a)):
+		s.sleep(p, p.next(a))
 	case a.asked.Load() && now.Before(p.expires):
 		s.enqueue(&s.ready, p)
 	default:
@@ -116,5 +124,6 @@ func (s *Server) look(p *pod, now time.Time) {
 // again: the call is made without them, so that they find its answer.
 func (p *pod) waits(now time.Time) bool {
 	const interest = 10 * time.Second
-	return p.refused != nil && passing(p.refused) && now.Sub(p.asked) < interest && now.Before(p.expires)
+	t := p.trouble
+	return t != nil && passing(t.err) && now.Sub(t.asked) < interest && now.Before(p.expires)
 }
