@@ -14,11 +14,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// uninstalling is the flags of `podid uninstall`.
+type uninstalling struct {
+	cluster            kubeconfig
+	deleteAssociations bool
+	export             string
+	dryRun, yes        bool
+	timeout            time.Duration
+}
+
 func newUninstall() *cobra.Command {
-	var cluster kubeconfig
-	var deleteAssociations, dryRun, yes bool
-	var export string
-	var timeout time.Duration
+	u := &uninstalling{}
 	c := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove podid from a cluster",
@@ -32,73 +38,83 @@ Credentials that pods have already go on working until they expire.`,
   podid uninstall
   podid uninstall --delete-associations --export associations.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), timeout)
-			defer cancel()
-			config, err := cluster.config()
-			if err != nil {
-				return err
-			}
-			target, err := install.Connect(config)
-			if err != nil {
-				return cluster.failed("reach the cluster", err)
-			}
-			if _, err := target.Current(ctx); err != nil {
-				return cluster.failed("look at what is installed", err)
-			}
-			ui := newUI(c.OutOrStdout())
-			if !dryRun && !yes {
-				if agreed, err := ask(c, ui, "Remove podid from this cluster? Pods get no credentials any more."); err != nil || !agreed {
-					return err
-				}
-			}
-			if deleteAssociations && !dryRun {
-				if err := exportAssociations(ctx, ui, target, export); err != nil {
-					return cluster.failed("export the associations", err)
-				}
-			}
-			removed := 0
-			err = target.Uninstall(ctx, install.Removal{
-				Associations: deleteAssociations, DryRun: dryRun,
-				Report: func(change install.Change) {
-					removed++
-					if dryRun {
-						ui.printf("%s would be %s\n", change.Object, change.Action)
-					} else {
-						ui.printf("%s %s\n", change.Object, change.Action)
-					}
-				},
-				Addresses: func(node string, err error) {
-					if err != nil {
-						report(newUI(c.ErrOrStderr()), err)
-					} else {
-						ui.printf("address of node %s removed\n", node)
-					}
-				},
-			})
-			if err != nil {
-				return cluster.failed("remove podid", err)
-			}
-			switch {
-			case removed == 0:
-				ui.printf("podid is not installed\n")
-			case !deleteAssociations:
-				ui.printf("%d objects. Associations stay, and the policy that guards them; podid uninstall --delete-associations removes these too.\n", removed)
-			default:
-				ui.printf("%d objects. Nothing of podid is left.\n", removed)
-			}
-			return nil
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return u.run(c) },
 	}
 	f := c.Flags()
 	f.SortFlags = false
-	f.BoolVar(&deleteAssociations, "delete-associations", false, "remove the associations and their custom resource, too")
-	f.StringVar(&export, "export", "podid-associations.yaml", "where the associations are written first; kubectl apply makes them again")
-	f.BoolVar(&dryRun, "dry-run", false, "say what would be removed")
-	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
-	f.DurationVar(&timeout, "timeout", 5*time.Minute, "how long it may take")
-	cluster.flags(c)
+	f.BoolVar(&u.deleteAssociations, "delete-associations", false, "remove the associations and their custom resource, too")
+	f.StringVar(&u.export, "export", "podid-associations.yaml", "where the associations are written first; kubectl apply makes them again")
+	f.BoolVar(&u.dryRun, "dry-run", false, "say what would be removed")
+	f.BoolVarP(&u.yes, "yes", "y", false, "do not ask")
+	f.DurationVar(&u.timeout, "timeout", 5*time.Minute, "how long it may take")
+	u.cluster.flags(c)
 	return c
+}
+
+func (u *uninstalling) run(c *cobra.Command) error {
+	config, err := u.cluster.config()
+	if err != nil {
+		return err
+	}
+	target, err := install.Connect(config)
+	if err != nil {
+		return u.cluster.failed("reach the cluster", err)
+	}
+	if _, err := target.Current(c.Context()); err != nil {
+		return u.cluster.failed("look at what is installed", err)
+	}
+	ui := newUI(c.OutOrStdout())
+	if !u.dryRun && !u.yes {
+		if agreed, err := ask(c, ui, "Remove podid from this cluster? Pods get no credentials any more."); err != nil || !agreed {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), u.timeout) // a person's answer may take longer
+	defer cancel()
+	if u.deleteAssociations && !u.dryRun {
+		if err := exportAssociations(ctx, ui, target, u.export); err != nil {
+			return u.cluster.failed("export the associations", err)
+		}
+	}
+	removed, err := u.remove(ctx, ui, newUI(c.ErrOrStderr()), target)
+	if err != nil {
+		return u.cluster.failed("remove podid", err)
+	}
+	switch {
+	case removed == 0:
+		ui.printf("podid is not installed\n")
+	case u.dryRun:
+		ui.printf("%d objects (dry run: nothing was removed)\n", removed)
+	case !u.deleteAssociations:
+		ui.printf("%d objects. Associations stay, and the policy that guards them; podid uninstall --delete-associations removes these too.\n", removed)
+	default:
+		ui.printf("%d objects. Nothing of podid is left.\n", removed)
+	}
+	return nil
+}
+
+// remove tells of each step, and counts the objects.
+func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install.Cluster) (int, error) {
+	removed := 0
+	err := target.Uninstall(ctx, install.Removal{
+		Associations: u.deleteAssociations, DryRun: u.dryRun,
+		Report: func(change install.Change) {
+			removed++
+			action := string(change.Action)
+			if u.dryRun {
+				action = "would be " + action
+			}
+			out.printf("%s %s\n", change.Object, action)
+		},
+		Addresses: func(node string, err error) {
+			if err != nil {
+				report(errs, err)
+				return
+			}
+			out.printf("address of node %s removed\n", node)
+		},
+	})
+	return removed, err
 }
 
 // exportAssociations writes all associations to a new file: one that is there may be

@@ -61,7 +61,7 @@ func (c Cluster) removed(ctx context.Context, waiting map[string]string, report 
 			var failed error
 			if pod.Status.Phase == corev1.PodFailed {
 				failed = problem.New(problem.AddressUnavailable, "node %s keeps the agent's address", node).
-					Because("the program that removes it said%s", c.lastLineOf(ctx, pod.Name)).Fixed("on the node: ip link delete podid0")
+					Because("the program that removes it failed%s", c.lastLine(ctx, pod.Name, "remove", false)).Fixed("on the node: ip link delete podid0")
 			}
 			report(node, failed)
 			delete(waiting, pod.Name)
@@ -106,13 +106,4 @@ func removal(node string, template corev1.PodTemplateSpec, sidecar int) *corev1.
 			TerminationGracePeriodSeconds: new(int64),
 		},
 	}
-}
-
-func (c Cluster) lastLineOf(ctx context.Context, pod string) string {
-	lines := int64(1)
-	text, err := c.Typed.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{TailLines: &lines}).DoRaw(ctx)
-	if err != nil || len(text) == 0 {
-		return " nothing"
-	}
-	return ": " + string(text)
 }

@@ -147,7 +147,7 @@ func (c Cluster) why(ctx context.Context, pod corev1.Pod) (code, message string)
 		if waiting := status.State.Waiting; waiting != nil && !slices.Contains([]string{"PodInitializing", "ContainerCreating"}, waiting.Reason) {
 			message := waiting.Reason + ": " + waiting.Message
 			if last := status.LastTerminationState.Terminated; last != nil {
-				message = fmt.Sprintf("%s: container %s ended with exit code %d%s", waiting.Reason, status.Name, last.ExitCode, c.lastLine(ctx, pod.Name, status.Name))
+				message = fmt.Sprintf("%s: container %s ended with exit code %d%s", waiting.Reason, status.Name, last.ExitCode, c.lastLine(ctx, pod.Name, status.Name, true))
 			}
 			return "", strings.TrimSuffix(message, ": ")
 		}
@@ -204,10 +204,10 @@ func within(err error) string {
 	return ""
 }
 
-// lastLine is the last that a container said before it ended.
-func (c Cluster) lastLine(ctx context.Context, pod, container string) string {
+// lastLine is the last that a container said; previous means before it was started again.
+func (c Cluster) lastLine(ctx context.Context, pod, container string, previous bool) string {
 	lines := int64(1)
-	text, err := c.Typed.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Previous: true, TailLines: &lines}).DoRaw(ctx)
+	text, err := c.Typed.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines}).DoRaw(ctx)
 	if err != nil || len(text) == 0 {
 		return ""
 	}

@@ -2,12 +2,14 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/problem"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -201,7 +203,11 @@ func (c Cluster) until(ctx context.Context, what string, done func() (bool, erro
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return problem.New(problem.InstallIncomplete, "podid was not removed in time").
+					Because("it still waited for %s", what).Fixed("call podid uninstall again: it goes on from there")
+			}
+			return ctx.Err()
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
