@@ -13,14 +13,12 @@ import (
 // caller proves who sent r, by the agent's own token or, where that is admitted,
 // by a signature; r.Body is replaced by the verified payload then.
 func (h *Handler) caller(r *http.Request) (Caller, error) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return Caller{}, problem.New(problem.CallerUnproven, "the request has %d Authorization headers, not one", len(values))
-	}
-	scheme, rest, _ := strings.Cut(values[0], " ")
+	scheme, rest, err := authorization(r)
 	switch {
+	case err != nil:
+		return Caller{}, err
 	case strings.EqualFold(scheme, "Bearer"):
-		return h.agent(r, strings.TrimSpace(rest))
+		return h.agent(r, rest)
 	case scheme == "AWS4-HMAC-SHA256":
 		if h.SigV4 == nil {
 			return Caller{}, problem.New(problem.SigV4AgentsOff, "the request is signed with an access key")
@@ -28,6 +26,27 @@ func (h *Handler) caller(r *http.Request) (Caller, error) {
 		return h.signer(r)
 	}
 	return Caller{}, problem.New(problem.CallerUnproven, "the request's Authorization is neither a bearer token nor an AWS signature")
+}
+
+// listener proves who wants to listen: an agent. A signature proves no node.
+func (h *Handler) listener(r *http.Request) (Caller, error) {
+	scheme, rest, err := authorization(r)
+	switch {
+	case err != nil:
+		return Caller{}, err
+	case !strings.EqualFold(scheme, "Bearer"):
+		return Caller{}, problem.New(problem.CallerUnproven, "the stream is for agents, and the request's Authorization is no bearer token")
+	}
+	return h.agent(r, rest)
+}
+
+func authorization(r *http.Request) (scheme, rest string, err error) {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return "", "", problem.New(problem.CallerUnproven, "the request has %d Authorization headers, not one", len(values))
+	}
+	scheme, rest, _ = strings.Cut(values[0], " ")
+	return scheme, strings.TrimSpace(rest), nil
 }
 
 // agent is the agent of the node that the token's pod runs on. The node is the

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/time/rate"
 
@@ -29,7 +28,12 @@ type Gate struct {
 	slots chan struct{}
 
 	mu      sync.Mutex
-	sources map[netip.Prefix]*rate.Limiter
+	sources map[netip.Prefix]*source // those that were refused something
+}
+
+type source struct {
+	*rate.Limiter
+	waiting int // requests that were admitted and are not proved yet
 }
 
 // maxSources bounds what is remembered of addresses.
@@ -43,7 +47,7 @@ func (g *Gate) init() {
 		g.Refusals, g.Burst = 10, 100
 	}
 	g.slots = make(chan struct{}, g.InFlight)
-	g.sources = map[netip.Prefix]*rate.Limiter{}
+	g.sources = map[netip.Prefix]*source{}
 }
 
 // Enter waits for a place to verify a signature in; leave gives it back. It is fit for
@@ -62,21 +66,33 @@ func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// admit refuses an address that has sent too many forged tokens.
-func (g *Gate) admit(address string) error {
+// admit refuses an address that has sent too many forged tokens; proved is to be called with
+// what came of a request that is admitted.
+func (g *Gate) admit(address string) (proved func(error), err error) {
 	if g == nil {
-		return nil
+		return func(error) {}, nil
 	}
 	g.once.Do(g.init)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if source := g.sources[prefix(address)]; source == nil || source.Tokens() >= 1 {
-		return nil
+	from := g.sources[prefix(address)]
+	if from == nil {
+		return func(err error) { g.refused(address, err) }, nil
 	}
-	g.Metrics.limit()
-	return problem.New(problem.TooManyRequests, "too many tokens from this address were forged").
-		Because("what an address sends is not looked at for a while, when podid had to refuse more than %.0f a second of it", float64(g.Refusals)).
-		Fixed("find out who sends them; agents and kubelets make no such tokens")
+	// Each that is on its way may turn out forged.
+	if from.Tokens() < float64(from.waiting+1) {
+		g.Metrics.limit()
+		return nil, problem.New(problem.TooManyRequests, "too many tokens from this address were forged").
+			Because("what an address sends is not looked at for a while, when podid had to refuse more than %.0f a second of it", float64(g.Refusals)).
+			Fixed("find out who sends them; agents and kubelets make no such tokens")
+	}
+	from.waiting++
+	return func(err error) {
+		g.refused(address, err)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		from.waiting--
+	}, nil
 }
 
 // refused counts a refusal, if it is one that no agent earns.
@@ -88,13 +104,13 @@ func (g *Gate) refused(address string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := prefix(address)
-	source := g.sources[key]
-	if source == nil {
+	from := g.sources[key]
+	if from == nil {
 		g.shrink()
-		source = rate.NewLimiter(g.Refusals, g.Burst)
-		g.sources[key] = source
+		from = &source{Limiter: rate.NewLimiter(g.Refusals, g.Burst)}
+		g.sources[key] = from
 	}
-	source.AllowN(time.Now(), 1)
+	from.Allow()
 }
 
 // shrink makes room for one more: of those that sent nothing for long, or of any.
@@ -102,8 +118,8 @@ func (g *Gate) shrink() {
 	if len(g.sources) < maxSources {
 		return
 	}
-	for key, source := range g.sources {
-		if source.Tokens() >= float64(g.Burst) {
+	for key, from := range g.sources {
+		if from.Tokens() >= float64(g.Burst) {
 			delete(g.sources, key)
 		}
 	}

@@ -73,13 +73,19 @@ func TestForgedTokensDoNotStarveRealOnes(t *testing.T) {
 	flood.Wait()
 	t.Logf("%d forged tokens in %s, %d verifications; the slowest of 100 real exchanges took %s", sent.Load(), took, verified.Load(), slowest)
 	// Two of each real exchange, and what the forger has: a burst, ten a second, and those
-	// that were on their way.
-	if most := int64(200 + 100 + 16 + 10*(took.Seconds()+1)); verified.Load() > most {
+	// that were on their way before the first was refused.
+	if most := int64(200 + 100 + 8 + 10*(took.Seconds()+1)); verified.Load() > most {
 		t.Errorf("%d signatures were verified, more than %d", verified.Load(), most)
 	}
-	r := w.ask(t, `{}`, from("198.51.100.7:4001"), header("Authorization", "Bearer "+forged))
-	if r.StatusCode != http.StatusTooManyRequests || decode(t, r)["code"] != string(problem.TooManyRequests) {
-		t.Errorf("the forger is told %s", r.Status)
+	var told *http.Response
+	for range 100 { // it may have one or two of its ten a second left
+		told = w.ask(t, `{}`, from("198.51.100.7:4001"), header("Authorization", "Bearer "+forged))
+		if told.StatusCode == http.StatusTooManyRequests {
+			break
+		}
+	}
+	if told.StatusCode != http.StatusTooManyRequests || decode(t, told)["code"] != string(problem.TooManyRequests) {
+		t.Errorf("the forger is told %s", told.Status)
 	}
 }
 

@@ -124,7 +124,7 @@ func (t tooSlow) Error() string {
 
 // answer always returns a Grant, for the log.
 func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
-	caller, err := h.admit(r)
+	caller, err := h.admit(r, h.caller)
 	if err != nil {
 		return &Grant{}, err
 	}
@@ -144,15 +144,16 @@ func (h *Handler) answer(r *http.Request, cluster string) (*Grant, error) {
 }
 
 // admit proves the caller, if this replica can tell and wants to.
-func (h *Handler) admit(r *http.Request) (Caller, error) {
+func (h *Handler) admit(r *http.Request, prove func(*http.Request) (Caller, error)) (Caller, error) {
 	if err := h.ready(); err != nil {
 		return Caller{}, err
 	}
-	if err := h.Gate.admit(r.RemoteAddr); err != nil {
+	proved, err := h.Gate.admit(r.RemoteAddr)
+	if err != nil {
 		return Caller{}, err
 	}
-	caller, err := h.caller(r)
-	h.Gate.refused(r.RemoteAddr, err)
+	caller, err := prove(r)
+	proved(err)
 	return caller, err
 }
 

@@ -24,8 +24,14 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 		awswire.WriteJSONError(w, id, awswire.Errorf(http.StatusMethodNotAllowed, "UnknownOperationException", "The stream takes GET."))
 		return
 	}
+	if h.Nodes == nil {
+		awswire.WriteJSONError(w, id, awswire.Errorf(http.StatusNotFound, "UnknownOperationException", "There is no stream here."))
+		return
+	}
 	start := time.Now()
-	caller, err := h.listener(r)
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
+	caller, err := h.admit(r.WithContext(ctx), h.listener)
+	cancel()
 	p := problem.Of(err)
 	h.audit(r.Context(), newRecord("stream", id, r.RemoteAddr, &Grant{Caller: caller}, p))
 	if p != nil {
@@ -36,20 +42,6 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 	h.logStream(r.Context(), slog.LevelInfo, id, "stream", caller)
 	why := h.tell(w, r, caller)
 	h.logStream(r.Context(), slog.LevelInfo, id, "stream ended", caller, slog.String("why", why), slog.Duration("took", time.Since(start)))
-}
-
-// listener is the agent that asks for a stream. A caller that signed has no node.
-func (h *Handler) listener(r *http.Request) (Caller, error) {
-	if h.Nodes == nil {
-		return Caller{}, problem.New(problem.ClusterUnavailable, "this podid-auth has no stream")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
-	defer cancel()
-	caller, err := h.admit(r.WithContext(ctx))
-	if err == nil && caller.AccessKeyID != "" {
-		err = problem.New(problem.CallerUnproven, "the stream is for agents, and a signature proves no node")
-	}
-	return caller, err
 }
 
 // tell writes lines until the stream ends, and says why it did.

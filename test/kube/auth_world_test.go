@@ -384,7 +384,7 @@ func (w *authWorld) way(t *testing.T) *wayToAPI {
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     transport,
 		FlushInterval: -1,
-		ErrorLog:      nil,
+		ErrorLog:      discardLog(), // what is cut off on purpose
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ModifyResponse: func(r *http.Response) error {
 			r.Body = &delayedBody{ReadCloser: r.Body, way: way, watch: r.Request.URL.Query().Get("watch") != ""}
