@@ -67,10 +67,17 @@ func (c Cluster) Programs(ctx context.Context) ([]Program, error) {
 		all = append(all, ofDaemonSet(d))
 	}
 	for i := range all {
+		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + all[i].Name})
+		if err != nil {
+			return nil, fmt.Errorf("list pods: %w", err)
+		}
+		living := slices.DeleteFunc(pods.Items, ended)
+		// A node's new agent and the one before it are there at once for a while; the counts alone do not tell.
+		all[i].Settled = all[i].Settled && len(living) == all[i].Desired && !slices.ContainsFunc(living, unready)
 		if all[i].Settled {
 			continue
 		}
-		if all[i].Reasons, err = c.reasons(ctx, all[i].Name); err != nil {
+		if all[i].Reasons, err = c.reasons(ctx, all[i].Name, living); err != nil {
 			return nil, err
 		}
 	}
@@ -104,21 +111,17 @@ func imageOf(template corev1.PodTemplateSpec) string {
 }
 
 // reasons are why pods of a program are not ready; without pods, why there are none.
-func (c Cluster) reasons(ctx context.Context, program string) ([]Reason, error) {
-	pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + program})
-	if err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
-	}
+func (c Cluster) reasons(ctx context.Context, program string, pods []corev1.Pod) ([]Reason, error) {
 	var all []Reason
-	for _, pod := range pods.Items {
-		if ready(pod) || pod.DeletionTimestamp != nil {
+	for _, pod := range pods {
+		if ready(pod) {
 			continue
 		}
 		reason := Reason{Pod: pod.Name, Node: pod.Spec.NodeName}
 		reason.Code, reason.Message = c.why(ctx, pod)
 		all = append(all, reason)
 	}
-	if len(pods.Items) == 0 {
+	if len(pods) == 0 {
 		warning, err := c.warning(ctx, func(e corev1.Event) bool {
 			return e.InvolvedObject.Name == program || strings.HasPrefix(e.InvolvedObject.Name, program+"-")
 		})
@@ -130,6 +133,13 @@ func (c Cluster) reasons(ctx context.Context, program string) ([]Reason, error) 
 		}
 	}
 	return all, nil
+}
+
+func unready(pod corev1.Pod) bool { return !ready(pod) }
+
+// ended says that a pod is none any more: it is on its way out, or an evicted one that is kept for people to look at.
+func ended(pod corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 }
 
 func ready(pod corev1.Pod) bool {
