@@ -117,7 +117,7 @@ func reply(n int64, account string, expires time.Time) []byte {
 		`"podIdentityAssociation":{"associationArn":"arn:aws:eks:eu-central-1:111122223333:podidentityassociation/bench/a-1","associationId":"a-1"},`+
 		`"assumedRoleUser":{"arn":"arn:aws:sts::111122223333:assumed-role/cart/eks-bench-cart-0","assumeRoleId":"AROAEXAMPLE:eks-bench-cart-0"},`+
 		`"credentials":{"sessionToken":%q,"secretAccessKey":"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY","accessKeyId":"ASIAEXAMPLE%09d","expiration":%d}}`,
-		account+"/"+sessionToken, n, expires.Unix())
+		(account + "/" + sessionToken)[:len(sessionToken)], n, expires.Unix()) // all are of one length
 }
 
 // who is what a token says, unproved.
