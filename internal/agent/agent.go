@@ -159,15 +159,20 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string
 		s.refuse(w, r, p.name(), start, s.slow(f), slog.String("request", f.id))
 		return
 	}
+	logged := f.logged.Swap(true)
 	if f.err != nil {
-		s.refuse(w, r, p.name(), start, f.err, slog.String("request", f.id))
+		told, _ := errors.AsType[refusal](f.err)
+		told.error, told.silent = f.err, logged
+		s.refuse(w, r, p.name(), start, told, slog.String("request", f.id))
 		return
 	}
 	f.answer.write(w)
 	took := s.now().Sub(start)
 	s.metrics.misses.observe(took)
-	s.log(r.Context(), "credentials", p.name(), took, nil, slog.String("request", f.id),
-		slog.String("access_key", f.accessKey), slog.Time("expires", f.answer.expires.time()))
+	if !logged {
+		s.log(r.Context(), "credentials", p.name(), took, nil, slog.String("request", f.id),
+			slog.String("access_key", f.accessKey), slog.Time("expires", f.answer.expires.time()))
+	}
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.Workload, start time.Time, err error, more ...slog.Attr) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/openpodidentity/podid/problem"
@@ -64,6 +65,7 @@ type flight struct {
 	asked   time.Time // when somebody last joined it; zero: nobody did
 	started time.Time // zero while it waits
 	tries   int
+	logged  atomic.Bool // one line for all who waited
 	done    chan struct{}
 	answer  *answer
 	// accessKey of the answer, for the log.
@@ -97,7 +99,7 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 		if p.queue == nil {
 			s.sleep(p, t.retryAt)
 		}
-		return nil, nil, refusal{after: t.retryAt.Sub(now), error: t.err}
+		return nil, nil, refusal{after: t.retryAt.Sub(now), silent: true, error: t.err}
 	case len(s.misses) >= s.Limits.waiting():
 		return nil, nil, problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials already", len(s.misses))
 	}
@@ -208,7 +210,7 @@ func (s *Server) start(f *flight) {
 		reply, err := s.exchange(ctx, ask)
 		took := s.now().Sub(f.started)
 		s.metrics.called(err, f.ahead, took)
-		if s.settle(f, reply, err) && f.ahead {
+		if s.settle(f, reply, err) && (f.ahead || f.asked.IsZero()) { // nobody who waited has a line
 			s.log(ctx, "refresh", f.pod.name(), took, problem.Of(f.err), slog.String("request", f.id))
 		}
 	})
