@@ -207,6 +207,11 @@ func (f *eksing) authority(ctx context.Context, api client.Client) (string, erro
 	}
 	var o corev1.ConfigMap
 	if err := api.Get(ctx, types.NamespacedName{Namespace: f.namespace, Name: "podid-ca"}, &o); err != nil {
+		if apierrors.IsNotFound(err) {
+			return "", problem.New(problem.InstallIncomplete, "podid has no CA yet, the ConfigMap podid-ca in namespace %s", f.namespace).
+				Because("podid-auth makes it when it starts, and has not, or podid is not installed").
+				Fixed("podid status says why")
+		}
 		return "", f.cluster.failed("read podid's CA, the ConfigMap podid-ca", err)
 	}
 	file := f.bundle
