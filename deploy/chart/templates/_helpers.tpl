@@ -1,7 +1,7 @@
 {{- define "podid.labels" -}}
 app.kubernetes.io/part-of: podid
-{{- if ne .Release.Service "podid" }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- if ne .Release.Service "podid" }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
