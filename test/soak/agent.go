@@ -103,6 +103,21 @@ func (a *agent) watch(ctx context.Context) {
 	}
 }
 
+// waited is for how long its threads could have run and did not get a processor: the second
+// field of schedstat, in nanoseconds. It is 0 where the kernel does not count that.
+func (a *agent) waited() time.Duration {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", a.Process.Pid))
+	total := time.Duration(0)
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread) // a thread may have ended
+		if fields := strings.Fields(string(text)); len(fields) > 1 {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			total += time.Duration(n)
+		}
+	}
+	return total
+}
+
 // stop ends it as the kubelet does.
 func (a *agent) stop() error {
 	if err := a.Process.Signal(syscall.SIGTERM); err != nil {

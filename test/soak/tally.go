@@ -63,7 +63,7 @@ func (t *tally) verdict(a *agent) error {
 		err = fmt.Errorf("%d answers are not what they should be", t.wrongs)
 	}
 	if t.answers == 0 {
-		err = errors.Join(err, errors.New("nobody was answered"))
+		err = errors.Join(err, errors.New("nobody was answered: this machine has too much else to do"))
 	}
 	for _, of := range a.seen() {
 		if of.grew() {

@@ -19,7 +19,6 @@ type weather struct {
 	bad   bool
 	since time.Time // of how it is now
 	busy  time.Time // when the machine last was
-	times int       // that it was
 }
 
 func newWeather(auth *upstream.Server, period time.Duration) *weather {
@@ -69,17 +68,19 @@ func (w *weather) turn(bad bool) {
 	w.bad, w.since = bad, time.Now()
 }
 
-// feel notes when the machine lets this process wait: podid-auth is in it, and a call to
-// it has 850 ms.
-func (w *weather) feel(ctx context.Context) {
-	const every, late = 20 * time.Millisecond, 150 * time.Millisecond
+// feel notes when the machine lets this process wait, which podid-auth is in, or the agent:
+// a call has 850 ms.
+func (w *weather) feel(ctx context.Context, a *agent) {
+	const every, late = 100 * time.Millisecond, 100 * time.Millisecond
+	waited := a.waited()
 	for last := time.Now(); w.wait(ctx, every); last = time.Now() {
-		if time.Since(last) > late {
+		now := a.waited()
+		if time.Since(last) > every+late || now-waited > late {
 			w.mu.Lock()
 			w.busy = time.Now()
-			w.times++
 			w.mu.Unlock()
 		}
+		waited = now
 	}
 }
 
@@ -93,7 +94,7 @@ func (w *weather) excuses(asked time.Time) bool {
 }
 
 // tooBusy says that the machine was, not long before somebody asked. mu is held.
-func (w *weather) tooBusy(asked time.Time) bool { return asked.Sub(w.busy) < 4*time.Second }
+func (w *weather) tooBusy(asked time.Time) bool { return asked.Sub(w.busy) < 6*time.Second }
 
 // stalls says whether a request may have been cut off because this machine stood still.
 func (w *weather) stalls(asked time.Time) bool {

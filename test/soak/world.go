@@ -29,7 +29,7 @@ type world struct {
 func (w *world) run(ctx context.Context, n int) {
 	var all sync.WaitGroup
 	all.Go(func() { w.weather.run(ctx) })
-	all.Go(func() { w.weather.feel(ctx) })
+	all.Go(func() { w.weather.feel(ctx, w.agent) })
 	all.Go(func() { w.agent.watch(ctx) })
 	for i := range n {
 		all.Go(func() {
@@ -150,7 +150,7 @@ func (w *world) check(p *pod, r reply) {
 		w.tally.wrong("pod %d got what is %.20s's", p.n, got.Token)
 	default:
 		expires, err := time.Parse(time.RFC3339, got.Expiration)
-		if err != nil || time.Until(expires) < 0 {
+		if err != nil || expires.Before(r.asked) {
 			w.tally.wrong("pod %d got what expired at %s", p.n, got.Expiration)
 			return
 		}
