@@ -2,8 +2,10 @@ package annotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -150,29 +152,46 @@ func (d *Door) Find(ctx context.Context, namespace, serviceAccount string) (podi
 	return d.FindAtLeast(ctx, namespace, serviceAccount, stream.Version{})
 }
 
-// FindAtLeast implements association.Store.
+// readWithin bounds what an exchange asks the API server: who waits for it waits for less
+// than a second in all, and should still be told why.
+const readWithin = 500 * time.Millisecond
+
+// FindAtLeast implements association.Store. An annotation that is known is served without
+// asking whether there is an object: of that its own watch tells, and agents hear of it.
 func (d *Door) FindAtLeast(ctx context.Context, namespace, serviceAccount string, heard stream.Version) (podid.Association, error) {
-	found, none := d.Store.FindAtLeast(ctx, namespace, serviceAccount, heard)
-	if !problem.Is(none, problem.AssociationMissing) {
-		return found, none
-	}
 	n := name{namespace, serviceAccount}
-	a, gone := d.accounts.find(n)
-	if behind := d.heard(a, gone).Older(heard); a == nil || behind {
+	a, _ := d.accounts.find(n)
+	if behind := d.Heard(namespace, serviceAccount).Older(heard); a == nil || behind || d.shadowed(a) {
+		found, none := d.Store.FindAtLeast(ctx, namespace, serviceAccount, heard)
+		if !problem.Is(none, problem.AssociationMissing) {
+			return found, none
+		}
+		within, cancel := context.WithTimeout(ctx, readWithin)
+		defer cancel()
 		var err error
-		switch a, err = d.read(ctx, n); {
+		switch a, err = d.read(within, n); {
 		case err != nil && behind && ctx.Err() == nil:
 			return podid.Association{}, association.Behind(namespace, serviceAccount, err)
 		case err != nil:
-			return podid.Association{}, err
+			return podid.Association{}, late(ctx, err)
 		case a == nil:
 			return podid.Association{}, none
 		}
 	}
-	if err := d.admit(ctx, a); err != nil {
-		return podid.Association{}, err
+	within, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	if err := d.admit(within, a); err != nil {
+		return podid.Association{}, late(ctx, err)
 	}
 	return association.AsOf(d.association(a), heard), nil
+}
+
+// late is err, or the problem of an answer that took too long if ctx goes on.
+func late(ctx context.Context, err error) error {
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return unread(ctx, err)
+	}
+	return err
 }
 
 // read asks the API server; nil is an account that is not there or not annotated.

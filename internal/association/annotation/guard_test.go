@@ -3,6 +3,7 @@ package annotation_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -112,4 +113,19 @@ func TestAGuardThatIsNotAsInstalledIsNone(t *testing.T) {
 			t.Errorf("only %T: %v", o, err)
 		}
 	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add("policy-1/1 binding-1/1", "AAAA\nBBBB\n")
+	f.Add("a/1 b/2 c/3", "\n \n\x00")
+	f.Add("", strings.Repeat("x", 300))
+	f.Fuzz(func(t *testing.T, guard, refused string) {
+		again, digests, known := annotation.DecodeRecord(guard, refused)
+		if known && again != guard {
+			t.Errorf("guard %q is taken for %q", guard, again)
+		}
+		if digests > strings.Count(refused, "\n")+1 {
+			t.Errorf("%d digests in %q", digests, refused)
+		}
+	})
 }
