@@ -250,15 +250,24 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
+// clear deletes all associations and service accounts.
 func (w *doors) clear(t *testing.T) {
 	t.Helper()
-	for _, o := range []client.Object{new(v1alpha1.PodIdentityAssociation), new(core.ServiceAccount)} {
-		var namespaces core.NamespaceList
-		if err := w.admin.List(t.Context(), &namespaces); err != nil {
-			t.Fatal(err)
-		}
-		for _, namespace := range namespaces.Items {
-			if err := w.admin.DeleteAllOf(t.Context(), o, client.InNamespace(namespace.Name)); err != nil {
+	used := map[string]bool{}
+	var objects v1alpha1.PodIdentityAssociationList
+	var accounts core.ServiceAccountList
+	if err := errors.Join(w.admin.List(t.Context(), &objects), w.admin.List(t.Context(), &accounts)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects.Items {
+		used[o.Namespace] = true
+	}
+	for _, o := range accounts.Items {
+		used[o.Namespace] = true
+	}
+	for namespace := range used {
+		for _, o := range []client.Object{new(v1alpha1.PodIdentityAssociation), new(core.ServiceAccount)} {
+			if err := w.admin.DeleteAllOf(t.Context(), o, client.InNamespace(namespace)); err != nil {
 				t.Fatal(err)
 			}
 		}
