@@ -557,7 +557,7 @@ func withTheCLI(t *testing.T, w *eksWorld) {
 		t.Fatal(err)
 	}
 	id := []string{"--cluster-name", "lab", "--association-id", strings.TrimSpace(out)}
-	_, err = w.aws(t, w.keys["dreamer"], append([]string{"update-pod-identity-association", "--disable-session-tags"}, id...)...)
+	_, err = w.aws(t, w.keys["wildcard"], append([]string{"update-pod-identity-association", "--disable-session-tags"}, id...)...)
 	if err := wants(err, "An error occurred (AccessDeniedException)"); err != nil {
 		t.Error(err)
 	}
