@@ -113,6 +113,7 @@ func runBlocks(t *testing.T, podid string, blocks []string) {
 	defer cancel()
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	command.Dir = dir
+	command.WaitDelay = 5 * time.Second // what bash started has its output open still
 	command.Env = append(os.Environ(), "PODID_WORLD="+filepath.Join(dir, "world.json"), "HOME="+dir, "AWS_PAGER=", "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
