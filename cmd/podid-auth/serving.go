@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -105,7 +107,10 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 	annotation.Restrict(kept)
 	c := &cluster{}
 	var err error
-	if c.informers, err = cache.New(r.config, cache.Options{Scheme: scheme, ByObject: kept}); err != nil {
+	var watches tokenkube.Watches
+	config := rest.CopyConfig(r.config)
+	config.Wrap(watches.Wrap)
+	if c.informers, err = cache.New(config, cache.Options{Scheme: scheme, ByObject: kept}); err != nil {
 		return nil, err
 	}
 	if c.api, err = client.New(r.config, client.Options{Scheme: scheme}); err != nil {
@@ -138,16 +143,22 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 		c.follow, c.synced = append(c.follow, door.Follow), append(c.synced, door.Synced)
 	}
 	c.nodes.Heard = c.associations.Heard
-	c.news = &auth.News{Max: set.MaxStaleness, Metrics: r.metrics, Sources: []auth.Source{
-		{Name: "pods", Version: c.pods.Told, Ask: c.pods.Newest},
-		{Name: "associations", Version: objects.Told, Ask: objects.Newest},
-		{Name: "keys", Version: func() string { return c.keys.Fetched().String() }},
-	}}
-	if r.options.maxStaleness != 0 {
-		c.news.Max = r.options.maxStaleness
-	}
+	r.watchNews(set, c, &watches)
 	c.follow = append(c.follow, c.keys.Run, c.news.Run)
 	return c, nil
+}
+
+// watchNews is how old may be what the watches have told.
+func (r *replica) watchNews(set settings.Settings, c *cluster, watches *tokenkube.Watches) {
+	of := func(name, resource string, list client.ObjectList) auth.Source {
+		return auth.Source{Name: name, Heard: func() time.Time { return watches.Heard(resource) },
+			Quiet: func(ctx context.Context) bool { return watches.Quiet(ctx, c.api, resource, list) }}
+	}
+	c.news = &auth.News{Max: cmp.Or(r.options.maxStaleness, set.MaxStaleness), Metrics: r.metrics, Sources: []auth.Source{
+		of("pods", "pods", new(corev1.PodList)),
+		of("associations", "podidentityassociations", new(v1alpha1.PodIdentityAssociationList)),
+		{Name: "keys", Heard: c.keys.Fetched},
+	}}
 }
 
 // watchKeys asks who the issuer is, unless the settings say it.

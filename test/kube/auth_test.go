@@ -46,6 +46,7 @@ func TestAuth(t *testing.T) {
 		{"AReplicaHeldBackPutsNoRoleBack", replicaHeldBack},
 		{"AReplicaThatDrainsEndsStreamsAndFinishes", drains},
 		{"KnownPodsAreServedWhileTheAPIServerIsAway", apiServerAway},
+		{"NewsThatAreTooOldDecideNothing", oldNews},
 		{"AWithdrawnKeyVerifiesNothing", withdrawnKey},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, w) })
@@ -466,6 +467,40 @@ func apiServerAway(t *testing.T, w *authWorld) {
 	})
 	w.end(t, known)
 	w.end(t, unknown)
+}
+
+func oldNews(t *testing.T, w *authWorld) {
+	way := w.way(t)
+	const limit = 10 * time.Second
+	r := w.start(t, way.kubeconfig, nil, "--lead=false", "--max-staleness", limit.String()).isReady(t)
+	w.associate(t, "cart", "reader")
+	pod := w.pod(t, "shop", "stale", "cart", "node1")
+	defer w.end(t, pod)
+	raw, agent := w.token(t, pod, audiencePods), w.agent(t, 1)
+	eventually(t, "it has heard of the pod", func(context.Context) error {
+		if a := r.ask(t, agent, raw); a.role != "reader" {
+			return fmt.Errorf("%s", a)
+		}
+		return nil
+	})
+	way.down.Store(true)
+	began := time.Now()
+	wantRole(t, r.ask(t, agent, raw), "reader")
+	eventually(t, "it decides nothing any more", func(context.Context) error {
+		if a := r.ask(t, agent, raw); a.code != problem.ClusterUnavailable {
+			return fmt.Errorf("%s", a)
+		}
+		return nil
+	})
+	if took := time.Since(began); took < limit/2 {
+		t.Errorf("it gave up after %s", took)
+	}
+	if err := wants(r.readiness(t.Context()), string(problem.ClusterUnavailable)); err != nil {
+		t.Error(err)
+	}
+	way.down.Store(false)
+	eventually(t, "it is ready again", r.readiness)
+	wantRole(t, r.ask(t, agent, raw), "reader")
 }
 
 func withdrawnKey(t *testing.T, w *authWorld) {

@@ -40,7 +40,6 @@ type Store struct {
 	api    client.Client
 	index  *index
 	synced func() bool
-	told   func() string
 }
 
 var _ association.Store = (*Store)(nil)
@@ -76,29 +75,13 @@ func New(ctx context.Context, informers cache.Cache, api client.Client) (*Store,
 	if registration, err = informer.AddEventHandler(s.index.handler()); err != nil {
 		return nil, fmt.Errorf("follow associations: %w", err)
 	}
-	s.synced, s.told = registration.HasSynced, func() string { return "" }
-	if shared, ok := informer.(interface{ LastSyncResourceVersion() string }); ok { // one of several namespaces is not
-		s.told = shared.LastSyncResourceVersion
-	}
+	s.synced = registration.HasSynced
 	return s, nil
 }
 
 // Synced reports whether what was there at the start has been read. Until then only
 // Find answers.
 func (s *Store) Synced() bool { return s.synced() }
-
-// Told changes whenever the API server has told something, if only that time has passed;
-// empty before it did.
-func (s *Store) Told() string { return s.told() }
-
-// Newest is what Told is at the moment for whoever has been told everything.
-func (s *Store) Newest(ctx context.Context) (string, error) {
-	var page v1alpha1.PodIdentityAssociationList
-	if err := s.api.List(ctx, &page, client.Limit(1)); err != nil {
-		return "", unread(ctx, err)
-	}
-	return page.ResourceVersion, nil
-}
 
 // Find implements association.Store. An association that breaks a rule gives no role;
 // the problem says which.

@@ -68,19 +68,6 @@ func informer(ctx context.Context, informers cache.Cache, of client.Object) (too
 // Synced reports whether what was there at the start has been told.
 func (p *Pods) Synced() bool { return p.told() && p.accounts.HasSynced() }
 
-// Told changes whenever the API server has told something of pods, if only that time has
-// passed; empty before it did.
-func (p *Pods) Told() string { return p.pods.LastSyncResourceVersion() }
-
-// Newest is what Told is at the moment for whoever has been told everything.
-func (p *Pods) Newest(ctx context.Context) (string, error) {
-	var page corev1.PodList
-	if err := p.api.List(ctx, &page, client.Limit(1)); err != nil {
-		return "", fmt.Errorf("list pods: %w", err)
-	}
-	return page.ResourceVersion, nil
-}
-
 func (p *Pods) handler() toolscache.ResourceEventHandler {
 	put := func(given any) {
 		if pod, ok := given.(*corev1.Pod); ok && p.OnPod != nil {
