@@ -3,6 +3,7 @@ package kube_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openpodidentity/podid/internal/token/kube"
@@ -22,6 +27,65 @@ type lists struct {
 }
 
 func (l lists) List(context.Context, client.ObjectList, ...client.ListOption) error { return l.err }
+
+// A client that lists and watches is not in the way of, and is looked on at.
+func TestAnInformerIsLookedOnAt(t *testing.T) {
+	const pod = `{"kind":"Pod","apiVersion":"v1","metadata":{"namespace":"shop","name":"%s","uid":"%s","resourceVersion":"%d"}}`
+	another := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.URL.Query().Get("watch") == "":
+			_, _ = io.WriteString(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"5"},"items":[]}`)
+		case r.URL.Query().Get("sendInitialEvents") != "": // as an API server that cannot
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422}`)
+		default:
+			w.(http.Flusher).Flush()
+			select {
+			case <-another:
+				_, _ = fmt.Fprintf(w, `{"type":"ADDED","object":`+pod+"}\n", "cart", "1", 6)
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	defer server.Close()
+	var watches kube.Watches
+	config := &rest.Config{Host: server.URL}
+	config.Wrap(watches.Wrap)
+	api, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 1)
+	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.NewListWatchFromClient(api.CoreV1().RESTClient(), "pods", "", fields.Everything()),
+		ObjectType:    new(corev1.Pod),
+		Handler:       cache.ResourceEventHandlerFuncs{AddFunc: func(o any) { told <- o.(*corev1.Pod).Name }},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		informer.RunWithContext(ctx)
+	}()
+	for watches.Heard("pods").IsZero() || !watches.Quiet(ctx, lists{}, "pods", new(corev1.PodList)) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	opened := watches.Heard("pods")
+	close(another)
+	if name := <-told; name != "cart" || !watches.Heard("pods").After(opened) {
+		t.Errorf("told of %s, heard at %s, opened at %s", name, watches.Heard("pods"), opened)
+	}
+	cancel()
+	<-done
+	server.CloseClientConnections()
+	if watches.Quiet(t.Context(), lists{}, "pods", new(corev1.PodList)) {
+		t.Error("a watch that has ended is quiet")
+	}
+}
 
 func TestAWatchThatSaysNothingIsToldFromOneThatIsBroken(t *testing.T) {
 	send, end := make(chan string), make(chan struct{})
