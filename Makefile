@@ -43,6 +43,13 @@ test-kube: ## What needs a real Kubernetes (the first time it builds one: 6 to 1
 	@cd test/kube && $(GO) run ./cmd/kubelab build
 	@cd test/kube && $(GO) vet ./... && $(GO) test -count=1 -timeout 30m $(KUBEFLAGS) ./...
 
+test-cluster: ## The scenarios on two real nodes with podid on them (Linux, root; skips by name elsewhere)
+	@cd test/cluster && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 25m $(CLUSTERFLAGS) .
+
+demo-cluster: ## The walk-through on two real nodes, then broken in eight ways (Linux, root; the first time it builds a Kubernetes)
+	@cd test/kube && $(GO) run ./cmd/kubelab build
+	@cd test/cluster && $(GO) run ./cmd/demo
+
 lint: ## go vet and golangci-lint
 	@$(GO) vet ./...
 	@$(GO) run $(LINT) run ./...
@@ -87,4 +94,4 @@ fuzz: ## Fuzz every target for FUZZTIME (2m) each
 clean: ## Remove what build made
 	@rm -rf bin dist
 
-.PHONY: help build demo test interop oracle test-kube test-deploy lint generate verify images bench bench-agent soak fuzz clean
+.PHONY: help build demo demo-cluster test interop oracle test-kube test-cluster test-deploy lint generate verify images bench bench-agent soak fuzz clean

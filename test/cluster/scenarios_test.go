@@ -15,6 +15,7 @@ import (
 	"github.com/openpodidentity/podid/test/cluster/scenarios/podbeforeassociation"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/podended"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/podterminating"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/principals"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/refusals"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/replicaheldback"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/replicaskilled"
@@ -49,6 +50,7 @@ var scenarios = []struct {
 	{"apiserveraway", apiserveraway.Run},
 	{"signingkeyremoved", signingkeyremoved.Run},
 	{"upgrade", upgrade.Run},
+	{"principals", principals.Run},
 	{"uninstall", uninstall.Run},
 }
 

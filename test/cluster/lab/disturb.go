@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	authentication "k8s.io/api/authentication/v1"
 	core "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -65,6 +67,31 @@ func (l *Lab) AllReady(ctx context.Context, program string, n int) error {
 	}
 	if ready != n || len(pods) != n {
 		return fmt.Errorf("%d of %d pods of %s are ready, of %d wanted", ready, len(pods), program, n)
+	}
+	return nil
+}
+
+// Endpoints has no error once a Service has n endpoints that are ready, and all of pods that are there.
+func (l *Lab) Endpoints(ctx context.Context, service string, n int) error {
+	pods, err := l.PodidPods(ctx, strings.TrimPrefix(service, "podid-"))
+	if err != nil {
+		return err
+	}
+	found, err := l.Client.DiscoveryV1().EndpointSlices(Namespace).List(ctx, meta.ListOptions{LabelSelector: discovery.LabelServiceName + "=" + service})
+	if err != nil {
+		return err
+	}
+	ready := 0
+	for _, slice := range found.Items {
+		for _, e := range slice.Endpoints {
+			there := slices.ContainsFunc(pods, func(p core.Pod) bool { return Ready(&p) && slices.Contains(e.Addresses, p.Status.PodIP) })
+			if there && e.Conditions.Ready != nil && *e.Conditions.Ready {
+				ready++
+			}
+		}
+	}
+	if ready != n {
+		return fmt.Errorf("%s has %d endpoints, not %d", service, ready, n)
 	}
 	return nil
 }

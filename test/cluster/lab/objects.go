@@ -113,13 +113,19 @@ func (l *Lab) Logs(ctx context.Context, program string) (string, error) {
 	}
 	var out strings.Builder
 	for _, pod := range pods {
-		text, err := l.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &core.PodLogOptions{Container: program}).DoRaw(ctx)
+		text, err := l.LogOf(ctx, &pod, program)
 		if err != nil {
 			return "", err
 		}
-		out.Write(text)
+		out.WriteString(text)
 	}
 	return out.String(), nil
+}
+
+// LogOf is what one container of a pod has logged.
+func (l *Lab) LogOf(ctx context.Context, pod *core.Pod, container string) (string, error) {
+	text, err := l.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &core.PodLogOptions{Container: container}).DoRaw(ctx)
+	return string(text), err
 }
 
 // Apply applies a manifest with kubectl and returns what that says.

@@ -84,7 +84,7 @@ var failures = []failure{
 		name:   "The pod was there before its association",
 		did:    "# pods are injected when they are made",
 		says:   []string{"failed to refresh cached credentials"},
-		events: []string{"association", "Fix:"},
+		events: []string{"PodNotInjected", "Fix:"},
 		breaks: func(ctx context.Context, d *demo) error { return d.Dissociate(ctx, namespace, account) },
 		mend: func(ctx context.Context, d *demo) error {
 			_, err := d.Apply(ctx, objectDoor)
@@ -206,7 +206,7 @@ func (d *demo) said(ctx context.Context, f failure, p *lab.Pod) error {
 		})
 		d.did("kubectl -n " + namespace + " get events --field-selector involvedObject.name=" + p.Name)
 		for line := range strings.Lines(events) {
-			if strings.Contains(line, "podid") || strings.Contains(line, "Fix:") {
+			if strings.Contains(line, "Fix:") {
 				d.say(line)
 			}
 		}

@@ -28,6 +28,15 @@ func Run(t *testing.T, l *lab.Lab) {
 	s.Step("The agent of node1")
 	s.Refused(thief, token, problem.NodeMismatch)
 
+	s.Step("Whoever has taken over node1")
+	agent, err := s.AgentOf(s.Ctx(), "node1")
+	s.OK(err)
+	stolen, err := s.AgentToken(s.Ctx(), agent)
+	s.OK(err)
+	if a, err := s.Exchange(s.Ctx(), stolen, token); err != nil || a.OK() || a.Code != string(problem.NodeMismatch) {
+		t.Errorf("%s, %v", a, err)
+	}
+
 	s.Step("podid-auth's audit record")
 	s.Within(lab.Takes, func(ctx context.Context) error {
 		records, err := s.Logs(ctx, "auth")

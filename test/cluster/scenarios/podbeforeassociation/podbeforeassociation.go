@@ -33,7 +33,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	s.Step("The pod has an Event")
 	took := s.Within(30*time.Second, func(ctx context.Context) error {
 		events, err := s.Events(ctx, s.Space, early.Name)
-		if err == nil && !strings.Contains(events, "association") {
+		if err == nil && !strings.Contains(events, "PodNotInjected: ") {
 			err = errors.New("no such Event among: " + events)
 		}
 		return err

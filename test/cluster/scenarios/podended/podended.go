@@ -30,7 +30,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	s.Step("Within 5 s the agent refuses")
 	s.Logf("refused after %v", s.BecomesRefused(other, token, problem.PodGone, lab.Takes).Round(10*time.Millisecond))
 
-	s.Step("A pod that runs to its end")
+	s.Step("The token of a pod that ran to its end")
 	job, err := s.CreatePod(s.Ctx(), lab.PodSpec{Namespace: s.Space, ServiceAccount: "cart", Name: "job", Node: "node1", Args: []string{"list", lab.Bucket}})
 	s.OK(err)
 	token, err = job.Token(s.Ctx(), "")
@@ -38,5 +38,12 @@ func Run(t *testing.T, l *lab.Lab) {
 	if code, said, err := job.AwaitEnd(s.Ctx()); err != nil || code != 0 {
 		t.Fatalf("%v: %s", err, said)
 	}
-	s.Logf("refused after %v", s.BecomesRefused(other, token, problem.PodFinished, lab.Takes).Round(10*time.Millisecond))
+	s.Logf("refused after %v", s.BecomesRefused(other, token, problem.PodGone, lab.Takes).Round(10*time.Millisecond))
+	agent, err := s.AgentOf(s.Ctx(), "node1")
+	s.OK(err)
+	bearer, err := s.AgentToken(s.Ctx(), agent)
+	s.OK(err)
+	if a, err := s.Exchange(s.Ctx(), bearer, token); err != nil || a.Code != string(problem.PodFinished) {
+		t.Errorf("podid-auth: %s, %v", a, err)
+	}
 }

@@ -47,7 +47,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	kill(s, victims[0].Name)
 
 	s.Step("It is replaced")
-	s.Within(time.Minute, func(ctx context.Context) error { return s.AllReady(ctx, "auth", 2) })
+	s.Within(time.Minute, func(ctx context.Context) error { return s.Endpoints(ctx, "podid-auth", 2) })
 	kill(s, victims[1].Name)
 
 	s.Step("It is replaced, and no request")
