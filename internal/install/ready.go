@@ -137,9 +137,11 @@ func (c Cluster) reasons(ctx context.Context, program string, pods []corev1.Pod)
 
 func unready(pod corev1.Pod) bool { return !ready(pod) }
 
-// ended says that a pod is none any more: it is on its way out, or an evicted one that is kept for people to look at.
+// ended says that a pod is none any more: an evicted one that is kept for people to look at, or one whose time to end is over,
+// as on a node that is lost. Until then a replica that is told to end still answers, by the settings it began with.
 func ended(pod corev1.Pod) bool {
-	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+	return pod.DeletionTimestamp != nil && time.Now().After(pod.DeletionTimestamp.Time) ||
+		pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 }
 
 func ready(pod corev1.Pod) bool {

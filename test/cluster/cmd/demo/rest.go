@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -103,14 +104,15 @@ func (d *demo) way(ctx context.Context) (variables map[string]string, stop func(
 	}
 	return map[string]string{
 		"AWS_ENDPOINT_URL_EKS": "https://localhost:" + address, "AWS_CA_BUNDLE": env.CABundle, "AWS_REGION": env.Region, "AWS_DEFAULT_REGION": env.Region,
-		"AWS_ACCESS_KEY_ID": env.AccessKeyID, "AWS_SECRET_ACCESS_KEY": env.SecretAccessKey, "AWS_PAGER": "", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": env.AccessKeyID, "AWS_SECRET_ACCESS_KEY": env.SecretAccessKey, "AWS_PAGER": "",
 	}, stop, nil
 }
 
 // awsCLI runs the AWS CLI where the machine has it.
 func awsCLI(ctx context.Context, variables map[string]string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "aws", args...)
-	cmd.Env = os.Environ()
+	// Only what leads to podid: a profile of the caller's would win.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
 	for name, value := range variables {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
