@@ -19,7 +19,7 @@ const (
 )
 
 func (d *demo) walk(ctx context.Context) error {
-	steps := []func(context.Context) error{d.nodes, d.install, d.makeRole, d.object, d.annotation, d.rest, d.javaScript, d.look, d.fail, d.asBroker, d.asBrokerRole, d.uninstall}
+	steps := []func(context.Context) error{d.nodes, d.install, d.makeRole, d.object, d.annotation, d.rest, d.javaScript, d.look, d.asBroker, d.fail, d.asBrokerRole, d.uninstall}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
