@@ -64,7 +64,6 @@ var failures = []failure{
 		name: "The role may not list the bucket",
 		did:  "aws iam delete-role-policy …",
 		says: []string{"AccessDenied", "is not authorized to perform: s3:ListBucket"},
-		fix:  "give the role the permission; podid can-i says which statement decides",
 		breaks: func(ctx context.Context, d *demo) error {
 			_, err := d.AWS.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String(role), PolicyName: aws.String("permissions")})
 			return err

@@ -213,7 +213,7 @@ func (d *demo) become(ctx context.Context, as lab.Principal, told string) error 
 
 func (d *demo) uninstall(ctx context.Context) error {
 	d.step("Gone again, addresses on the nodes included.")
-	said, err := d.podid(ctx, "uninstall", "--yes", "--delete-associations", "--export", "/dev/null")
+	said, err := d.podid(ctx, "uninstall", "--yes", "--delete-associations", "--export", d.File("associations.yaml"))
 	if err != nil {
 		return err
 	}
