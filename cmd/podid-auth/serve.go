@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/openpodidentity/podid/internal/listen"
-	"github.com/openpodidentity/podid/problem"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,13 +42,13 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	// What it works with lives until the last answer is given.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	var group servers
-	defer group.shutdown()
-	if err := group.start(ctx, o.probes, newServer(probes(r.ready), logger)); err != nil {
+	var group listen.Group
+	defer group.Shutdown(shutWithin)
+	if err := group.Start(ctx, o.probes, newServer(listen.Probes(r.ready), logger)); err != nil {
 		return err
 	}
 	if o.metrics != "" {
-		if err := group.start(ctx, o.metrics, newServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), logger)); err != nil {
+		if err := group.Start(ctx, o.metrics, newServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), logger)); err != nil {
 			return err
 		}
 	}
@@ -67,7 +64,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 		}
 		bounds := &listen.Connections{Total: o.connections, PerClient: o.connectionsPerPeer}
 		bounds.Guard(front)
-		if err := group.startTLS(ctx, door.address, front, bounds); err != nil {
+		if err := group.StartTLS(ctx, door.address, front, bounds); err != nil {
 			return err
 		}
 	}
@@ -78,7 +75,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 	work.Go(func() { failed <- r.run(background) })
 	select {
 	case <-ctx.Done():
-	case err = <-group.failed():
+	case err = <-group.Failed():
 	case err = <-failed:
 	}
 	r.draining.Store(true)
@@ -86,7 +83,7 @@ func serve(ctx context.Context, o options, logger *slog.Logger) error {
 		time.Sleep(o.drain) // until nobody is sent here any more
 	}
 	r.drain()
-	group.shutdown()
+	group.Shutdown(shutWithin)
 	stop()
 	work.Wait()
 	logger.Info("stopped")
@@ -101,71 +98,4 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what clients do wrong
 	}
-}
-
-// servers are those of the program; they end together.
-type servers struct {
-	all  []*http.Server
-	errs chan error
-}
-
-func (g *servers) start(ctx context.Context, address string, s *http.Server) error {
-	socket, err := listen.Alone(ctx, address)
-	if err != nil {
-		return err
-	}
-	g.serve(s, func() error { return s.Serve(socket) })
-	return nil
-}
-
-func (g *servers) startTLS(ctx context.Context, address string, s *http.Server, bounds *listen.Connections) error {
-	socket, err := listen.Alone(ctx, address)
-	if err != nil {
-		return err
-	}
-	g.serve(s, func() error { return s.ServeTLS(bounds.Listener(socket), "", "") })
-	return nil
-}
-
-func (g *servers) serve(s *http.Server, serve func() error) {
-	if g.errs == nil {
-		g.errs = make(chan error, 4) // as many as there are
-	}
-	g.all = append(g.all, s)
-	go func() {
-		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
-			g.errs <- fmt.Errorf("serve: %w", err)
-		}
-	}()
-}
-
-// failed yields when one stopped by itself.
-func (g *servers) failed() <-chan error { return g.errs }
-
-// shutdown takes no new connections and lets requests in flight end.
-func (g *servers) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), shutWithin)
-	defer cancel()
-	for _, s := range g.all {
-		if s.Shutdown(ctx) != nil {
-			_ = s.Close() // what did not end in time is cut off
-		}
-	}
-}
-
-// probes answer the kubelet: alive as long as the program runs, ready when it can answer.
-func probes(ready func() error) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		err := ready()
-		if err == nil {
-			_, _ = w.Write([]byte("ok\n"))
-			return
-		}
-		w.WriteHeader(http.StatusServiceUnavailable)
-		p := problem.Of(err)
-		_, _ = fmt.Fprintf(w, "%s: %s\n", p.Code, p.Message())
-	})
-	return mux
 }

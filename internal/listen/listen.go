@@ -1,6 +1,6 @@
-// Package listen holds the agent's sockets: it binds what the node has, shares
-// the addresses with the agent that takes over, and keeps one client's
-// connections from using up those of the others.
+// Package listen holds the sockets of podid's programs: it binds what the node has, shares
+// the addresses with the agent that takes over, keeps one client's connections from using
+// up those of the others, and ends servers together.
 package listen
 
 import (
