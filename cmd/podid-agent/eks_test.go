@@ -100,7 +100,7 @@ func TestOnEKSItSignsForEKSAuth(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL_EKS_AUTH", w.Endpoint)
 	r := start(t, eks(t))
 	r.until(t, "/readyz", 200)
-	status, body, err := r.ask(token)
+	status, body, err := r.asAnSDK(token)
 	if err != nil || status != 200 || !strings.Contains(body, "AccessKeyId") {
 		t.Fatalf("%d %s, %v\n%s", status, body, err, r.log)
 	}
@@ -128,7 +128,7 @@ func TestOnEKSTheBundleAndTheInstanceRoleAreUsed(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", bundle)
 	r := start(t, eks(t, "--endpoint", w.EndpointTLS))
 	r.until(t, "/readyz", 200)
-	if status, body, err := r.ask(token); err != nil || status != 200 {
+	if status, body, err := r.asAnSDK(token); err != nil || status != 200 {
 		t.Fatalf("%d %s, %v\n%s", status, body, err, r.log)
 	}
 }
