@@ -53,7 +53,7 @@ func writeForever(dir string) error {
 		wg.Go(func() {
 			for n := counts[w] + 1; ; n++ {
 				ballast := strings.Repeat("x", 1000*(n%40))
-				if err = j.Commit(Put(writerKey(w), count{n, ballast}), Put(writerKey(w)+"/twin", n)); err != nil {
+				if err := j.Commit(Put(writerKey(w), count{n, ballast}), Put(writerKey(w)+"/twin", n)); err != nil {
 					fmt.Fprintln(os.Stderr, err)
 					os.Exit(1)
 				}
