@@ -115,7 +115,8 @@ func (d *Door) key(ctx context.Context, id string) (Key, error) {
 	}
 	key, err := Read(&o)
 	if err != nil {
-		return Key{}, fmt.Errorf("%w: %w", sigv4.ErrUnknownKey, err)
+		// Not wrapped: who holds no key learns nothing of a Secret.
+		return Key{}, fmt.Errorf("%w: %v", sigv4.ErrUnknownKey, err) //nolint:errorlint // see above
 	}
 	return key, nil
 }

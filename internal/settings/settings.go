@@ -90,7 +90,8 @@ var keys = []key{
 	{"sessionDuration", duration(func(s *Settings) *time.Duration { return &s.SessionDuration }, 15*time.Minute, 12*time.Hour)},
 	{"iHaveBlockedIMDS", boolean(func(s *Settings) *bool { return &s.IMDSBlocked })},
 	{"issuer", address(func(s *Settings) *string { return &s.Issuer })},
-	{"maxStaleness", duration(func(s *Settings) *time.Duration { return &s.MaxStaleness }, time.Minute, 24*time.Hour)},
+	// Where nothing happens keys are fetched every five minutes, and watches asked every minute.
+	{"maxStaleness", duration(func(s *Settings) *time.Duration { return &s.MaxStaleness }, 10*time.Minute, 24*time.Hour)},
 	{"allowSigV4Agents", boolean(func(s *Settings) *bool { return &s.SigV4Agents })},
 	{"annotations", boolean(func(s *Settings) *bool { return &s.Annotations })},
 	{"eksAPI", boolean(func(s *Settings) *bool { return &s.EKSAPI })},

@@ -67,7 +67,7 @@ func TestEveryKeyIsReadAndHeldToItsKind(t *testing.T) {
 		{"sessionDuration", "6h", []string{"1", "14m", "13h", "-1h"}},
 		{"iHaveBlockedIMDS", "true", []string{"yes"}},
 		{"issuer", "https://kubernetes.default.svc", []string{"http://kubernetes.default.svc", "kubernetes"}},
-		{"maxStaleness", "30m", []string{"1s", "25h"}},
+		{"maxStaleness", "30m", []string{"1s", "9m", "25h"}},
 		{"allowSigV4Agents", "true", []string{"on"}},
 		{"annotations", "true", []string{"2"}},
 		{"eksAPI", "false", []string{"off"}},

@@ -498,9 +498,6 @@ func oldNews(t *testing.T, w *authWorld) {
 	if err := wants(r.readiness(t.Context()), string(problem.ClusterUnavailable)); err != nil {
 		t.Error(err)
 	}
-	way.down.Store(false)
-	eventually(t, "it is ready again", r.readiness)
-	wantRole(t, r.ask(t, agent, raw), "reader")
 }
 
 func withdrawnKey(t *testing.T, w *authWorld) {
