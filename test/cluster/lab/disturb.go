@@ -172,7 +172,8 @@ func (l *Lab) Restart(ctx context.Context, workload string) error {
 	for _, args := range [][]string{{"restart"}, {"status", "--timeout=90s"}} {
 		out, err := l.Kubectl(ctx, append([]string{"rollout", "-n", Namespace, args[0], workload}, args[1:]...)...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("roll %s out: %w: %s", workload, err, out)
+			pods, _ := l.Kubectl(ctx, "get", "pods", "-n", Namespace, "-o", "wide").CombinedOutput() // to see why
+			return fmt.Errorf("roll %s out: %w: %s%s", workload, err, out, pods)
 		}
 	}
 	return nil
