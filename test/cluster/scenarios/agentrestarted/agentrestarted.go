@@ -71,6 +71,14 @@ func Run(t *testing.T, l *lab.Lab) {
 	end("killed", 50, 0)
 
 	s.Step("The agents are rolled out")
+	// One that was ready for less than minReadySeconds counts as away: its node would get a new agent beside the turn of the others.
+	s.Within(time.Minute, func(ctx context.Context) error {
+		set, err := s.Client.AppsV1().DaemonSets(lab.Namespace).Get(ctx, "podid-agent", meta.GetOptions{})
+		if err == nil && set.Status.NumberAvailable != 2 {
+			err = fmt.Errorf("%d agents are available", set.Status.NumberAvailable)
+		}
+		return err
+	})
 	begin()
 	s.OK(s.Restart(s.Ctx(), "daemonset/podid-agent"))
 	end("rolled out", 0, 0)
