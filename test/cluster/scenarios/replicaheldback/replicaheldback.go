@@ -106,6 +106,9 @@ func Run(t *testing.T, l *lab.Lab) {
 		}
 		return err
 	}).Round(10*time.Millisecond))
+	// Until its watches are back, which client-go tries again up to a minute later, it asks the API server each time. No other scenario is to
+	// meet that.
+	s.OK(s.Restart(s.Ctx(), "deployment/podid-auth"))
 }
 
 // deaf is the replica that node1's agent does not listen to.

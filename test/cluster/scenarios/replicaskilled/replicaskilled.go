@@ -41,14 +41,18 @@ func Run(t *testing.T, l *lab.Lab) {
 	stop := s.KeepChanging("cart")
 	defer stop()
 
+	asked(s, pods, 20)
+
 	s.Step("One replica is killed")
 	victims, err := s.PodidPods(s.Ctx(), "auth")
 	s.OK(err)
 	kill(s, victims[0].Name)
+	asked(s, pods, 40)
 
 	s.Step("It is replaced")
 	s.Within(time.Minute, func(ctx context.Context) error { return s.Endpoints(ctx, "podid-auth", 2) })
 	kill(s, victims[1].Name)
+	asked(s, pods, 80)
 
 	s.Step("It is replaced, and no request")
 	s.Within(time.Minute, func(ctx context.Context) error { return s.AllReady(ctx, "auth", 2) })
@@ -67,4 +71,18 @@ func Run(t *testing.T, l *lab.Lab) {
 func kill(s *lab.Scenario, name string) {
 	s.Helper()
 	s.OK(s.Client.CoreV1().Pods(lab.Namespace).Delete(s.Ctx(), name, meta.DeleteOptions{GracePeriodSeconds: new(int64)}))
+}
+
+// asked waits until every pod has asked n times.
+func asked(s *lab.Scenario, pods []*lab.Pod, n int) {
+	s.Helper()
+	for _, p := range pods {
+		s.Within(time.Minute, func(ctx context.Context) error {
+			f, err := p.Figures(ctx)
+			if err == nil && f.Asked < n {
+				err = fmt.Errorf("%s has asked %d times, not %d", p.Name, f.Asked, n)
+			}
+			return err
+		})
+	}
 }
