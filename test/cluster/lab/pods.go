@@ -32,6 +32,8 @@ type PodSpec struct {
 	Grace                           int64    // seconds it has for its end
 	// ByHand puts what injection gives into the manifest, as people do where no webhook is.
 	ByHand bool
+	// DryRun has the API server do all but write it, webhooks included.
+	DryRun bool
 	Edit   func(*core.Pod)
 }
 
@@ -82,7 +84,11 @@ func (l *Lab) CreatePod(ctx context.Context, s PodSpec) (*Pod, error) {
 	if s.Edit != nil {
 		s.Edit(pod)
 	}
-	made, err := l.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, meta.CreateOptions{})
+	var options meta.CreateOptions
+	if s.DryRun {
+		options.DryRun = []string{meta.DryRunAll}
+	}
+	made, err := l.Client.CoreV1().Pods(s.Namespace).Create(ctx, pod, options)
 	return &Pod{made, l}, err
 }
 

@@ -39,7 +39,8 @@ func Run(t *testing.T, l *lab.Lab) {
 	injected := func() {
 		t.Helper()
 		made++
-		p, err := s.CreatePod(s.Ctx(), lab.PodSpec{Namespace: s.Space, ServiceAccount: "cart", Name: fmt.Sprintf("made-%d", made), Args: []string{"list", lab.Bucket}})
+		// Not run: dozens of starting pods would slow down what asks.
+		p, err := s.CreatePod(s.Ctx(), lab.PodSpec{Namespace: s.Space, ServiceAccount: "cart", Name: fmt.Sprintf("made-%d", made), DryRun: true})
 		s.OK(err)
 		if len(p.Spec.Containers[0].Env) == 1 {
 			t.Errorf("%s is not injected", p.Name)
