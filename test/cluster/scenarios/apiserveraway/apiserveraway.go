@@ -72,7 +72,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	back := time.Now()
 	s.Within(time.Minute, func(ctx context.Context) error { return s.Dissociate(ctx, s.Space, "cart") })
 	for _, p := range asks {
-		s.BecomesRefused(p, "", problem.AssociationMissing, 90*time.Second)
+		s.BecomesRefused(p, "", problem.AssociationMissing, 5*time.Minute)
 		t.Logf("%s is refused %v after the API server was ready", p.Name, time.Since(back).Round(10*time.Millisecond))
 	}
 }
