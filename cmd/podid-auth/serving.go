@@ -187,7 +187,7 @@ func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assu
 	}
 	return &auth.Handler{
 		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: r.metrics.Roles(assumer)},
-		Ready:   c.news.Ready, Nodes: c.nodes,
+		Ready:   c.news.Ready, Age: c.news.Age, Nodes: c.nodes,
 		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.options.namespace + ":" + r.options.agent,
 		Gate: gate, Audit: r.audit, Metrics: r.metrics, Log: r.log,
 	}

@@ -95,44 +95,56 @@ func (c *AuthClient) Exchange(ctx context.Context, ask Ask) (Reply, error) {
 	return reply, err
 }
 
-// Listen follows the stream of podid-auth: hear is called with each message, a snapshot
-// first. It returns when the stream ends, and why.
-func (c *AuthClient) Listen(ctx context.Context, hear func(stream.Message) error) error {
+// Open implements Stream.
+func (c *AuthClient) Open(ctx context.Context, within time.Duration) (Lines, error) {
 	request, err := c.request(ctx, http.MethodGet, stream.Path, nil)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if within > 0 {
+		request.Header.Set(stream.HeaderWithin, strconv.Itoa(int(within/time.Second)))
 	}
 	response, err := c.send(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
 		body, err := read(ctx, response)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return restore(response, body)
+		return nil, restore(response, body)
 	}
-	lines := stream.NewReader(response.Body)
-	for first := true; ; first = false {
-		m, err := lines.Next()
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			return problem.New(problem.AuthUnavailable, "the stream of podid-auth broke off").From(err)
-		case first != (m.Snapshot != nil):
-			return unusable("its stream does not begin with the one snapshot")
-		case first && (len(m.Snapshot.Cluster) > 100 || !clusterName.MatchString(m.Snapshot.Cluster)):
-			return unusable("its stream names no cluster")
-		case first:
-			c.told.Store(&m.Snapshot.Cluster)
-		}
-		if err := hear(m); err != nil {
-			return err
-		}
+	return &authLines{Closer: response.Body, reader: stream.NewReader(response.Body), ctx: ctx, client: c}, nil
+}
+
+// authLines are an answer of podid-auth that is being read.
+type authLines struct {
+	io.Closer
+	reader *stream.Reader
+	ctx    context.Context // of the request
+	client *AuthClient
+	begun  bool
+}
+
+// Next implements Lines.
+func (l *authLines) Next() (stream.Message, error) {
+	m, err := l.reader.Next()
+	switch first := !l.begun; {
+	case err != nil && l.ctx.Err() != nil:
+		return m, context.Cause(l.ctx)
+	case err != nil:
+		return m, problem.New(problem.AuthUnavailable, "the stream of podid-auth broke off").From(err)
+	case first != (m.Snapshot != nil):
+		return m, unusable("its stream does not begin with the one snapshot")
+	case first && (len(m.Snapshot.Cluster) > 100 || !clusterName.MatchString(m.Snapshot.Cluster)):
+		return m, unusable("its stream names no cluster")
+	case first:
+		l.begun = true
+		l.client.told.Store(&m.Snapshot.Cluster)
 	}
+	return m, nil
 }
 
 // Lengths are checked beside the expressions: {0,99} is a hundred states, and so many

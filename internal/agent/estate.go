@@ -16,7 +16,7 @@ import (
 type estate struct {
 	// Format is raised when an older agent would read it wrongly.
 	Format int
-	// News is when the stream last said anything, in nanoseconds since 1970.
+	// News is as of when the newest news are, in nanoseconds since 1970.
 	News int64
 	// Key is what the hashes of the tokens are made with.
 	Key  []byte
@@ -87,6 +87,7 @@ func (s *Server) Inherit(bequeathed []byte) error {
 	defer s.work()
 	now := s.now()
 	s.news.at.Store(min(e.News, now.UnixNano()))
+	s.news.said.Store(s.news.at.Load())
 	for _, h := range e.Pods[:min(len(e.Pods), s.Limits.pods())] {
 		if s.pods[h.UID] == nil && h.fit() {
 			s.inherit(h, now)

@@ -111,6 +111,7 @@ func (s *Server) ServeMetrics(w http.ResponseWriter, _ *http.Request) {
 	e.gauge("podid_agent_outage", "1 while podid-auth, or what it needs, answers nobody.", one(is.outage))
 	e.gauge("podid_agent_stream_up", "1 while podid-auth's stream is open.", one(s.news.open.Load()))
 	e.gauge("podid_agent_stream_silence_seconds", "Time since podid-auth's stream last said anything; -1: it never did.", is.silence.Seconds())
+	e.gauge("podid_agent_news_age_seconds", "How old the news of pods and associations are that podid-auth brought; -1: it never did.", is.news.Seconds())
 	e.head("podid_agent_streams_total", "counter", "Streams of podid-auth that were opened.")
 	e.sample("podid_agent_streams_total", "", float64(m.streams.Load()))
 }
@@ -125,7 +126,7 @@ func one(is bool) float64 {
 // census is how much the cache holds.
 type census struct {
 	pods, tokens, credentials, waiting, running int
-	oldest, first, silence                      time.Duration
+	oldest, first, silence, news                time.Duration
 	outage                                      bool
 }
 
@@ -135,10 +136,10 @@ func (s *Server) census() census {
 	now := s.now()
 	is := census{
 		pods: len(s.pods), tokens: len(s.tokens), waiting: len(s.misses), running: s.running,
-		outage: s.outage(now), silence: -time.Second,
+		outage: s.outage(now), silence: -time.Second, news: -time.Second,
 	}
-	if s.news.at.Load() != 0 {
-		is.silence = now.Sub(s.lastNews())
+	if said := s.news.said.Load(); said != 0 {
+		is.silence, is.news = now.Sub(time.Unix(0, said)), now.Sub(s.lastNews())
 	}
 	for _, p := range s.pods {
 		a := p.answer.Load()

@@ -10,12 +10,22 @@ import (
 
 // news is what the stream of podid-auth has brought. Its zero value is ready.
 type news struct {
-	at   atomic.Int64 // when the last line came, in nanoseconds since 1970; 0: never
-	open atomic.Bool
+	// at is as of when the newest news are, said when the last line came; both in
+	// nanoseconds since 1970; 0: never.
+	at, said atomic.Int64
+	open     atomic.Bool
+	nextLook time.Time // for newer ones; Follow's alone
 }
 
-// lastNews is when the stream last said anything, long ago if it never did.
+// lastNews is as of when the newest news are, long ago if there never were any. A
+// podid-auth that hears nothing from the API server goes on talking.
 func (n *news) lastNews() time.Time { return time.Unix(0, n.at.Load()) }
+
+// came takes in that a line came, of news that were old then.
+func (n *news) came(now time.Time, old time.Duration) {
+	n.said.Store(now.UnixNano())
+	n.at.Store(max(n.at.Load(), now.Add(-old).UnixNano()))
+}
 
 // Hear takes in a line of podid-auth's stream: from then on nothing is served that it
 // says is out of date. An error says that the stream cannot be relied on.
@@ -25,7 +35,7 @@ func (s *Server) Hear(m stream.Message) error {
 		if err := s.trustIn(m.Snapshot.Issuer, m.Snapshot.Keys); err != nil {
 			return err
 		}
-		s.hearAll(m.Snapshot.Pods)
+		s.hearAll(m.Snapshot.Pods, m.Old() > stream.OldAfter && s.now().Add(-m.Old()).Before(s.lastNews()))
 	case m.Keys != nil:
 		if err := s.trustIn("", m.Keys); err != nil {
 			return err
@@ -35,19 +45,20 @@ func (s *Server) Hear(m stream.Message) error {
 	case m.PodEnded != "":
 		s.hearEnd(m.PodEnded)
 	}
-	s.news.at.Store(s.now().UnixNano())
+	s.news.came(s.now(), m.Old())
 	return nil
 }
 
 // hearAll takes in the pods of a snapshot. Of a pod that it does not list the stream
-// may have said the end while nobody listened: podid-auth is asked anew.
-func (s *Server) hearAll(pods map[string]stream.Pod) {
+// may have said the end while nobody listened: podid-auth is asked anew. But one that is
+// behind may never have heard of the pod, and could not say.
+func (s *Server) hearAll(pods map[string]stream.Pod, behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.work()
 	s.nextProbe = time.Time{} // podid-auth is there
 	for uid, p := range s.pods {
-		if _, ok := pods[uid]; ok || p.ended {
+		if _, ok := pods[uid]; ok || p.ended || behind {
 			continue
 		}
 		s.drop(p)

@@ -3,8 +3,6 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,56 +334,5 @@ func TestWithoutNewsNothingIsServedForLongerThanTheStalenessAllowed(t *testing.T
 		if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
 			t.Errorf("got %+v", got)
 		}
-	})
-}
-
-// streamFunc is podid-auth's stream.
-type streamFunc func(ctx context.Context, hear func(stream.Message) error) error
-
-func (f streamFunc) Listen(ctx context.Context, hear func(stream.Message) error) error {
-	return f(ctx, hear)
-}
-
-func TestABrokenStreamIsConnectedAnew(t *testing.T) {
-	issuer()
-	synctest.Test(t, func(t *testing.T) {
-		n := newListener(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		var connections atomic.Int32
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			n.Follow(ctx, streamFunc(func(ctx context.Context, hear func(stream.Message) error) error {
-				connections.Add(1)
-				switch connections.Load() {
-				case 1:
-					return errors.New("refused")
-				case 2:
-					_ = hear(listed(nil))
-					return hear(stream.Message{Keys: json.RawMessage(`{"keys":[]}`)}) // what cannot be read ends it
-				}
-				_ = hear(listed(nil))
-				<-ctx.Done() // and it says nothing more
-				return context.Cause(ctx)
-			}))
-		}()
-		pause(100 * time.Millisecond)
-		if err := n.Ready(); !problem.Is(err, problem.AuthUnavailable) {
-			t.Errorf("ready without a stream: %v", err)
-		}
-		pause(5 * time.Second)
-		if err := n.Ready(); err != nil || connections.Load() != 3 {
-			t.Errorf("%v after %d connections", err, connections.Load())
-		}
-		pause(26 * time.Second) // three pings did not come
-		if connections.Load() != 4 {
-			t.Errorf("%d connections", connections.Load())
-		}
-		cancel()
-		<-done
-		if err := n.Ready(); err == nil {
-			t.Error("ready without a stream")
-		}
-		n.Close()
 	})
 }

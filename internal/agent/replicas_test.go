@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/internal/agent"
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -29,6 +31,11 @@ type replica struct {
 
 func (r *replica) address() string { return r.Listener.Addr().String() }
 
+func (r *replica) port() string {
+	_, port, _ := net.SplitHostPort(r.address())
+	return port
+}
+
 func (r *replica) is(f http.HandlerFunc) { r.answer.Store(f) }
 
 func startReplica(t *testing.T) *replica {
@@ -39,7 +46,7 @@ func startReplica(t *testing.T) *replica {
 		if request.ProtoMajor != 2 {
 			t.Errorf("asked over %s", request.Proto)
 		}
-		if body, err := io.ReadAll(request.Body); err != nil || string(body) != `{"token":"a.b.c"}` {
+		if body, err := io.ReadAll(request.Body); err != nil || request.Method == http.MethodPost && string(body) != `{"token":"a.b.c"}` {
 			t.Errorf("body %q, %v", body, err)
 		}
 		r.answer.Load().(http.HandlerFunc)(w, request)
@@ -218,6 +225,52 @@ func TestASlowReplicaIsNotHedged(t *testing.T) {
 	// The one that hung comes last from then on.
 	if err := ask(t, c); err != nil || a.calls.Load() > 1 || b.calls.Load() > 1 {
 		t.Errorf("%v after %d and %d calls", err, a.calls.Load(), b.calls.Load())
+	}
+}
+
+func TestAStreamOfNewerNewsIsThatOfWhoeverHasThem(t *testing.T) {
+	a, b := startReplica(t), startReplica(t)
+	var deaf atomic.Pointer[replica]
+	for _, r := range []*replica{a, b} {
+		r.is(func(w http.ResponseWriter, request *http.Request) {
+			if request.Header.Get(stream.HeaderWithin) == "30" && deaf.Load() == r {
+				saying(503, problem.ClusterUnavailable)(w, request)
+				return
+			}
+			first := listed(nil)
+			first.Snapshot.Cluster = r.port()
+			_ = stream.Write(w, first)
+		})
+	}
+	c, _ := through(t, a, b)
+	from := func(within time.Duration) string {
+		t.Helper()
+		lines, err := c.Open(t.Context(), within)
+		if err != nil {
+			return err.Error()
+		}
+		defer lines.Close()
+		m, err := lines.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Snapshot.Cluster
+	}
+	first := from(0)
+	deaf.Store(a)
+	if first == b.port() {
+		deaf.Store(b)
+	}
+	if second := from(stream.OldAfter); second == first {
+		t.Error("the stream is that of the replica without news")
+	}
+	if third := from(0); third == first {
+		t.Error("the replica without news is asked first again, at once")
+	}
+	a.is(saying(503, problem.ClusterUnavailable))
+	b.is(saying(503, problem.ClusterUnavailable))
+	if _, err := c.Open(t.Context(), stream.OldAfter); !problem.Is(err, problem.ClusterUnavailable) {
+		t.Errorf("nobody has news: %v", err)
 	}
 }
 

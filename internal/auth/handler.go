@@ -40,6 +40,8 @@ type Handler struct {
 	// Ready says what keeps this replica from answering anybody truly, such as news of
 	// the cluster that are too old; nil is nothing.
 	Ready func() error
+	// Age is how old the news of the cluster are that this replica goes by; nil is not old.
+	Age func() time.Duration
 	// Nodes feeds the stream; nil has none.
 	Nodes *Nodes
 	// Agents proves agents by their own token (audience auth.podid.dev). It must

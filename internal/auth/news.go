@@ -36,8 +36,8 @@ const (
 	// lookEvery is how often the sources are looked after.
 	lookEvery = 5 * time.Second
 	// askAfter is how long a source may say nothing before it is asked, and how often
-	// that is.
-	askAfter = time.Minute
+	// that is: well within stream.OldAfter, so that no agent takes silence for old news.
+	askAfter = 10 * time.Second
 	// askTimeout bounds that.
 	askTimeout = 5 * time.Second
 )
@@ -48,9 +48,9 @@ func (n *News) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		for i, source := range n.Sources {
-			if source.Quiet != nil && n.due(i) && quiet(ctx, source) {
+			if asked, due := n.due(i); due && quiet(ctx, source) {
 				n.mu.Lock()
-				n.quiet[i] = time.Now()
+				n.quiet[i] = asked
 				n.mu.Unlock()
 			}
 			n.Metrics.aged(source.Name, n.age(i))
@@ -69,16 +69,29 @@ func quiet(ctx context.Context, source Source) bool {
 	return source.Quiet(ctx)
 }
 
-// due says whether it is time to ask source i, and that it is asked.
-func (n *News) due(i int) bool {
+// due says whether it is time to ask source i, and that it is asked now.
+func (n *News) due(i int) (now time.Time, due bool) {
 	age := n.age(i)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if age < askAfter || time.Since(n.asked[i]) < askAfter {
-		return false
+	now = time.Now()
+	if n.Sources[i].Quiet == nil || age < askAfter || now.Sub(n.asked[i]) < askAfter {
+		return now, false
 	}
-	n.asked[i] = time.Now()
-	return true
+	n.asked[i] = now
+	return now, true
+}
+
+// Age is how old the oldest news are of those that come by themselves: not of keys, which
+// are fetched from time to time.
+func (n *News) Age() time.Duration {
+	var oldest time.Duration
+	for i, source := range n.Sources {
+		if source.Quiet != nil {
+			oldest = max(oldest, n.age(i))
+		}
+	}
+	return oldest
 }
 
 // age is how old the news of source i are; 0 until there were any.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/openpodidentity/podid/internal/awswire"
@@ -32,6 +33,12 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
 	caller, err := h.admit(r.WithContext(ctx), h.listener)
 	cancel()
+	if err == nil {
+		if told := h.newEnough(r); told != nil { // nothing was decided: the agent asks around
+			awswire.WriteJSONError(w, id, wireError(told, id))
+			return
+		}
+	}
 	p := problem.Of(err)
 	h.audit(r.Context(), newRecord("stream", id, r.RemoteAddr, &Grant{Caller: caller}, p))
 	if p != nil {
@@ -42,6 +49,30 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 	h.logStream(r.Context(), slog.LevelInfo, id, "stream", caller)
 	why := h.tell(w, r, caller)
 	h.logStream(r.Context(), slog.LevelInfo, id, "stream ended", caller, slog.String("why", why), slog.Duration("took", time.Since(start)))
+}
+
+// newEnough is the problem of a request for newer news than this replica has.
+func (h *Handler) newEnough(r *http.Request) *problem.Problem {
+	wanted := r.Header.Get(stream.HeaderWithin)
+	if wanted == "" {
+		return nil
+	}
+	seconds, err := strconv.ParseUint(wanted, 10, 31)
+	if err != nil {
+		return problem.New(problem.RequestInvalid, "the header %s is no number of seconds", stream.HeaderWithin)
+	}
+	if within, age := time.Duration(seconds)*time.Second, h.age(); age > within {
+		return problem.New(problem.ClusterUnavailable, "there was no news of the cluster for %s", age.Round(time.Second)).
+			Because("the agent asks for a podid-auth that had some within %s", within)
+	}
+	return nil
+}
+
+func (h *Handler) age() time.Duration {
+	if h.Age == nil {
+		return 0
+	}
+	return h.Age()
 }
 
 // tell writes lines until the stream ends, and says why it did.
@@ -57,6 +88,7 @@ func (h *Handler) tell(w http.ResponseWriter, r *http.Request, caller Caller) (w
 		// HTTP/2 ends a stream at its deadline whether or not something is being written.
 		defer func() { _ = out.SetWriteDeadline(time.Time{}) }()
 		for _, m := range messages {
+			m.Age = int64(h.age() / time.Second)
 			if stream.Write(w, m) != nil {
 				return false
 			}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ type lines struct {
 
 func (s *streaming) listen(t *testing.T) (stream.Snapshot, lines) {
 	t.Helper()
-	response := s.get(t, s.bearer)
+	response := s.get(t, s.bearer, "")
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != stream.ContentType || response.ProtoMajor != 2 {
 		t.Fatalf("%s %v", response.Status, response.Header)
 	}
@@ -65,7 +66,7 @@ func (s *streaming) listen(t *testing.T) (stream.Snapshot, lines) {
 	return *first.Snapshot, l
 }
 
-func (s *streaming) get(t *testing.T, bearer string) *http.Response {
+func (s *streaming) get(t *testing.T, bearer, within string) *http.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -74,6 +75,9 @@ func (s *streaming) get(t *testing.T, bearer string) *http.Response {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", bearer)
+	if within != "" {
+		r.Header.Set(stream.HeaderWithin, within)
+	}
 	response, err := s.server.Client().Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -189,7 +193,7 @@ func TestAStreamIsForProvedAgentsAlone(t *testing.T) {
 	var audit strings.Builder
 	s.handler.Audit = &auth.Audit{W: &audit}
 	for _, bearer := range []string{"", "Bearer x", "Bearer " + s.mint(t, reader, podid.AudienceAuth), "Bearer " + s.mint(t, agentOn1, podid.AudiencePods)} {
-		response := s.get(t, bearer)
+		response := s.get(t, bearer, "")
 		body := decode(t, response)
 		if response.StatusCode != http.StatusBadRequest || body["code"] != string(problem.CallerUnproven) {
 			t.Errorf("%.20s: %s %v", bearer, response.Status, body)
@@ -199,8 +203,39 @@ func TestAStreamIsForProvedAgentsAlone(t *testing.T) {
 		t.Errorf("the audit log has %s", audit.String())
 	}
 	s.handler.Ready = func() error { return problem.New(problem.ClusterUnavailable, "no news") }
-	if response := s.get(t, s.bearer); response.StatusCode != http.StatusServiceUnavailable {
+	if response := s.get(t, s.bearer, ""); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a replica that cannot tell answers %s", response.Status)
+	}
+}
+
+func TestWhoWantsNewerNewsThanThereAreIsSentElsewhere(t *testing.T) {
+	s := newStreaming(t)
+	var age atomic.Int64
+	s.handler.Age = func() time.Duration { return time.Duration(age.Load()) }
+	_, l := s.listen(t)
+	age.Store(int64(45*time.Second + 600*time.Millisecond))
+	s.keys = `{"keys":[2]}`
+	s.nodes.KeysChanged()
+	l.want(t, stream.Message{Keys: json.RawMessage(s.keys), Age: 45}) // who listens already learns how old they are
+
+	response := s.get(t, s.bearer, "30")
+	if body := decode(t, response); response.StatusCode != 503 || body["code"] != string(problem.ClusterUnavailable) {
+		t.Errorf("%s %v", response.Status, body)
+	}
+	if response := s.get(t, "Bearer x", "30"); response.StatusCode != http.StatusBadRequest {
+		t.Errorf("who is not proved is told %s", response.Status)
+	}
+	for _, within := range []string{"-1", "1h", "99999999999"} {
+		if response := s.get(t, s.bearer, within); decode(t, response)["code"] != string(problem.RequestInvalid) {
+			t.Errorf("%s: %s", within, response.Status)
+		}
+	}
+	for _, within := range []string{"60", ""} { // it is better than none
+		response := s.get(t, s.bearer, within)
+		if first, err := stream.NewReader(response.Body).Next(); err != nil || first.Snapshot == nil || first.Age != 45 {
+			t.Errorf("%q: %s, %+v, %v", within, response.Status, first, err)
+		}
+		response.Body.Close()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,12 @@ const (
 	// PingEvery is how often a line comes at the least; after three times that
 	// without one the stream is broken.
 	PingEvery = 10 * time.Second
+	// OldAfter is how old the news of a podid-auth may be. Whoever listens to one that has
+	// had none for longer looks for another that has.
+	OldAfter = 30 * time.Second
+	// HeaderWithin of a request refuses older news than this, in whole seconds: a podid-auth
+	// that has none so new answers 503 in place of a stream.
+	HeaderWithin = "X-Podid-News-Within"
 	// MaxLine bounds a line, in bytes: a snapshot of some thousand pods.
 	MaxLine = 4 << 20
 	// MaxPods bounds the pods of a snapshot; a kubelet runs some hundreds.
@@ -81,7 +88,7 @@ func (v *Version) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Message is one line. Exactly one of its fields but Association is set.
+// Message is one line. Exactly one of its fields but Association and Age is set.
 type Message struct {
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
 	// Pod, by UID, has another Association than before, or is new.
@@ -93,6 +100,13 @@ type Message struct {
 	Keys json.RawMessage `json:"keys,omitempty"`
 	// Ping is when it was sent, in seconds since 1970.
 	Ping int64 `json:"ping,omitempty"`
+	// Age is how old the news are that podid-auth goes by, in whole seconds.
+	Age int64 `json:"age,omitempty"`
+}
+
+// Old is how old the news are that the message comes from.
+func (m Message) Old() time.Duration {
+	return time.Duration(min(max(m.Age, 0), math.MaxInt32)) * time.Second
 }
 
 // Snapshot is all that there is to say at the beginning.

@@ -25,6 +25,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		{PodEnded: uid},
 		{Keys: keys},
 		{Ping: 1790000000},
+		{Ping: 1790000010, Age: 42},
 	}
 	var wire bytes.Buffer
 	for _, m := range sent {
@@ -38,6 +39,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 {"podEnded":"` + uid + `"}
 {"keys":{"keys":[]}}
 {"ping":1790000000}
+{"ping":1790000010,"age":42}
 `
 	if diff := cmp.Diff(want, wire.String()); diff != "" {
 		t.Error(diff)
