@@ -21,6 +21,7 @@ const module = "github.com/openpodidentity/podid"
 // what lies below it.
 var layers = [][]string{
 	{"cmd", "test"},
+	{"cmd/internal"},  // what the programs share
 	{"test/upstream"}, // a podid-auth that fails on demand, for several of the tests
 	{"internal/sandbox", "internal/install", "internal/reconcile"},
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
@@ -61,7 +62,7 @@ var confined = map[string][]string{
 var kubernetes = []string{
 	"api", "internal/accesskey", "internal/association/annotation", "internal/association/kube", "internal/certificate", "internal/doctor",
 	"internal/injection", "internal/install", "internal/migrate", "internal/reconcile", "internal/token/kube",
-	"cmd/podid", "cmd/podid-auth", "cmd/podid-webhook", "test",
+	"cmd/internal/replica", "cmd/podid", "cmd/podid-auth", "cmd/podid-webhook", "test",
 }
 
 // forbidden package names say nothing about what is inside.

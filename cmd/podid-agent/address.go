@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/openpodidentity/podid/cmd/internal/program"
 	"github.com/openpodidentity/podid/internal/address"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ The addresses stay when it ends. --remove takes them off the node.`,
   podid-agent address --remove    # on uninstalling`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := newLog(c.ErrOrStderr(), "info")
+			log, err := program.Log(c.ErrOrStderr(), "info")
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpodidentity/podid/cmd/internal/program"
 	"github.com/openpodidentity/podid/test/upstream"
 
 	"github.com/spf13/pflag"
@@ -343,7 +344,7 @@ func TestWrongFlagsSayWhatIsRight(t *testing.T) {
 		"address --restore": "restore",
 	} {
 		var out bytes.Buffer
-		if code := run(strings.Fields(args), &out); code != 1 || !strings.Contains(out.String(), want) {
+		if code := program.Run(newRoot(), strings.Fields(args), &out); code != 1 || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %d, %s", args, code, out.String())
 		}
 	}

@@ -4,15 +4,9 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/openpodidentity/podid/problem"
+	"github.com/openpodidentity/podid/cmd/internal/program"
 
 	"github.com/spf13/cobra"
 )
@@ -20,19 +14,7 @@ import (
 // version is set by the build.
 var version = "unknown"
 
-func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
-
-func run(args []string, errs io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	root := newRoot()
-	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		report(errs, err)
-		return 1
-	}
-	return 0
-}
+func main() { os.Exit(program.Run(newRoot(), os.Args[1:], os.Stderr)) }
 
 func newRoot() *cobra.Command {
 	var o options
@@ -47,12 +29,10 @@ It takes podid's namespace from POD_NAMESPACE, and its own credentials from wher
 SDK looks for them (AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONFIG_FILE, …).`,
 		Example: `  podid-auth                                # as the Deployment runs it
   podid-auth --kubeconfig ~/.kube/config    # outside of a cluster`,
-		Version:       version,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Version: version,
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := newLog(c.ErrOrStderr(), o.logLevel)
+			log, err := program.Log(c.ErrOrStderr(), o.LogLevel)
 			if err != nil {
 				return err
 			}
@@ -60,33 +40,5 @@ SDK looks for them (AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONFIG_F
 		},
 	}
 	o.flags(c.Flags())
-	c.CompletionOptions.DisableDefaultCmd = true
 	return c
-}
-
-func newLog(w io.Writer, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, problem.New(problem.Usage, "%q is not a log level", level).Because("").Fixed("use debug, info, warn or error")
-	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l})), nil
-}
-
-// report says why the program ended, for `kubectl logs`.
-func report(w io.Writer, err error) {
-	p := problem.Of(err)
-	if p.Code == problem.Internal && p.Err != nil { // no problem of ours, such as a wrong flag
-		fmt.Fprintf(w, "error: %v\n", p.Err)
-		return
-	}
-	fmt.Fprintf(w, "error: %s\n", p.What)
-	if p.Err != nil {
-		fmt.Fprintf(w, "cause: %v\n", p.Err)
-	}
-	if p.Why != "" {
-		fmt.Fprintf(w, "why:   %s\n", p.Why)
-	}
-	if p.Fix != "" {
-		fmt.Fprintf(w, "fix:   %s\n", p.Fix)
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/cmd/internal/replica"
 	"github.com/openpodidentity/podid/internal/accesskey"
 	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/association/annotation"
@@ -51,7 +52,7 @@ type cluster struct {
 }
 
 // follow answers by what the API server tells, until ctx ends.
-func (r *replica) follow(ctx context.Context, set settings.Settings, assumer *roles.Assumer) error {
+func (r *server) follow(ctx context.Context, set settings.Settings, assumer *roles.Assumer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	c, err := r.watch(ctx, set)
@@ -76,24 +77,20 @@ func (r *replica) follow(ctx context.Context, set settings.Settings, assumer *ro
 	}
 	go func() {
 		for _, synced := range c.synced {
-			for !synced() {
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(50 * time.Millisecond):
-				}
+			if !replica.Until(ctx, synced) {
+				return
 			}
 		}
 		r.serving.Store(s)
-		r.state.Store(nil)
-		r.log.Info("ready", "cluster", set.Cluster.Name, "issuer", c.issuer, "annotations", set.Annotations, "eks_api", set.EKSAPI)
+		r.WaitFor(nil)
+		r.Log.Info("ready", "cluster", set.Cluster.Name, "issuer", c.issuer, "annotations", set.Annotations, "eks_api", set.EKSAPI)
 	}()
 	return c.informers.Start(ctx)
 }
 
 // watch is everything that there is to know of the cluster; nothing is known of it before
 // its informers start.
-func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, error) {
+func (r *server) watch(ctx context.Context, set settings.Settings) (*cluster, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(corev1.AddToScheme(scheme), admissionregistrationv1.AddToScheme(scheme),
 		authorizationv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -108,12 +105,12 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 	c := &cluster{}
 	var err error
 	var watches tokenkube.Watches
-	config := rest.CopyConfig(r.config)
+	config := rest.CopyConfig(r.Config)
 	config.Wrap(watches.Wrap)
 	if c.informers, err = cache.New(config, cache.Options{Scheme: scheme, ByObject: kept}); err != nil {
 		return nil, err
 	}
-	if c.api, err = client.New(r.config, client.Options{Scheme: scheme}); err != nil {
+	if c.api, err = client.New(r.Config, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
 	if err := r.watchKeys(ctx, set, c); err != nil {
@@ -126,7 +123,7 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 	if c.pods, err = tokenkube.NewPods(ctx, c.informers, c.api); err != nil {
 		return nil, err
 	}
-	objects.Log, c.associations = r.log, objects
+	objects.Log, c.associations = r.Log, objects
 	c.synced = append(c.synced, objects.Synced, c.pods.Synced)
 
 	c.nodes = &auth.Nodes{
@@ -135,11 +132,11 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 	}
 	c.keys.OnChange, objects.OnChange, c.pods.OnPod, c.pods.OnGone = c.nodes.KeysChanged, c.nodes.Associated, c.nodes.Pod, c.nodes.Gone
 	if set.Annotations {
-		door, err := annotation.New(ctx, c.informers, c.api, r.options.namespace, objects)
+		door, err := annotation.New(ctx, c.informers, c.api, r.Namespace, objects)
 		if err != nil {
 			return nil, err
 		}
-		door.Log, door.OnChange, c.associations = r.log, c.nodes.Associated, door
+		door.Log, door.OnChange, c.associations = r.Log, c.nodes.Associated, door
 		c.follow, c.synced = append(c.follow, door.Follow), append(c.synced, door.Synced)
 	}
 	c.nodes.Heard = c.associations.Heard
@@ -149,7 +146,7 @@ func (r *replica) watch(ctx context.Context, set settings.Settings) (*cluster, e
 }
 
 // watchNews is how old may be what the watches have told.
-func (r *replica) watchNews(set settings.Settings, c *cluster, watches *tokenkube.Watches) {
+func (r *server) watchNews(set settings.Settings, c *cluster, watches *tokenkube.Watches) {
 	of := func(name, resource string, list client.ObjectList) auth.Source {
 		return auth.Source{Name: name, Heard: func() time.Time { return watches.Heard(resource) },
 			Quiet: func(ctx context.Context) bool { return watches.Quiet(ctx, c.api, resource, list) }}
@@ -162,8 +159,8 @@ func (r *replica) watchNews(set settings.Settings, c *cluster, watches *tokenkub
 }
 
 // watchKeys asks who the issuer is, unless the settings say it.
-func (r *replica) watchKeys(ctx context.Context, set settings.Settings, c *cluster) error {
-	discovery, err := tokenkube.NewDiscovery(r.config)
+func (r *server) watchKeys(ctx context.Context, set settings.Settings, c *cluster) error {
+	discovery, err := tokenkube.NewDiscovery(r.Config)
 	if err != nil {
 		return err
 	}
@@ -174,13 +171,13 @@ func (r *replica) watchKeys(ctx context.Context, set settings.Settings, c *clust
 			return fmt.Errorf("ask the API server for its issuer: %w", err)
 		}
 	}
-	c.keys = &token.Remote{Fetch: discovery.JWKS, Log: r.log}
+	c.keys = &token.Remote{Fetch: discovery.JWKS, Log: r.Log}
 	c.synced = append(c.synced, func() bool { return c.keys.KeySet() != nil })
 	return nil
 }
 
 // handler is the exchange and the stream.
-func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assumer) *auth.Handler {
+func (r *server) handler(set settings.Settings, c *cluster, assumer *roles.Assumer) *auth.Handler {
 	gate := &auth.Gate{Metrics: r.metrics}
 	verify := func(audience string) *token.Live {
 		return &token.Live{Verifier: &token.Verifier{Issuer: c.issuer, Audience: audience, Keys: c.keys.Find, Enter: gate.Enter}, Pods: c.pods}
@@ -188,14 +185,14 @@ func (r *replica) handler(set settings.Settings, c *cluster, assumer *roles.Assu
 	return &auth.Handler{
 		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: r.metrics.Roles(assumer)},
 		Ready:   c.news.Ready, Age: c.news.Age, Nodes: c.nodes,
-		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.options.namespace + ":" + r.options.agent,
-		Gate: gate, Audit: r.audit, Metrics: r.metrics, Log: r.log,
+		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.Namespace + ":" + r.options.agent,
+		Gate: gate, Audit: r.audit, Metrics: r.metrics, Log: r.Log,
 	}
 }
 
 // door proves callers by the access keys of service accounts.
-func (r *replica) door(ctx context.Context, set settings.Settings, c *cluster) (*accesskey.Door, error) {
-	keys, err := accesskey.Informer(r.config, r.options.namespace)
+func (r *server) door(ctx context.Context, set settings.Settings, c *cluster) (*accesskey.Door, error) {
+	keys, err := accesskey.Informer(r.Config, r.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -204,16 +201,16 @@ func (r *replica) door(ctx context.Context, set settings.Settings, c *cluster) (
 	}
 	c.follow = append(c.follow, func(ctx context.Context) {
 		if err := keys.Start(ctx); err != nil {
-			r.log.Error("access keys are not followed", "cause", err)
+			r.Log.Error("access keys are not followed", "cause", err)
 		}
 	})
-	return &accesskey.Door{Namespace: r.options.namespace, Region: set.Cluster.Region, Keys: keys, API: c.api}, nil
+	return &accesskey.Door{Namespace: r.Namespace, Region: set.Cluster.Region, Keys: keys, API: c.api}, nil
 }
 
 // eksAPI is the EKS API, for the access keys of service accounts.
-func (r *replica) eksAPI(set settings.Settings, c *cluster, door *accesskey.Door, assumer *roles.Assumer) http.Handler {
+func (r *server) eksAPI(set settings.Settings, c *cluster, door *accesskey.Door, assumer *roles.Assumer) http.Handler {
 	return &eksapi.Handler{
 		Cluster: set.Cluster, About: eksapi.About{Issuer: c.issuer}, Store: door.Store(c.associations),
-		Access: door.Access, PassRole: door.PassRole, Check: assumer.Check, Caller: accesskey.Caller, Log: r.log,
+		Access: door.Access, PassRole: door.PassRole, Check: assumer.Check, Caller: accesskey.Caller, Log: r.Log,
 	}
 }

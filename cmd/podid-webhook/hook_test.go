@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openpodidentity/podid/cmd/internal/replica"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +20,7 @@ import (
 
 func testHook(t *testing.T, data map[string]string) *hook {
 	t.Helper()
-	h, err := newHook(options{namespace: "podid-system", secret: "podid-webhook-tls", settings: t.TempDir()},
+	h, err := newHook(replica.Options{Namespace: "podid-system", Certificate: "podid-webhook-tls", Settings: t.TempDir()},
 		&rest.Config{Host: "http://127.0.0.1:1"}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +32,7 @@ func testHook(t *testing.T, data map[string]string) *hook {
 func write(t *testing.T, h *hook, data map[string]string) {
 	t.Helper()
 	for key, value := range data {
-		if err := os.WriteFile(filepath.Join(h.options.settings, key), []byte(value), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(h.Settings, key), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,7 +50,7 @@ func TestItWaitsForItsConfigurationAndSaysSo(t *testing.T) {
 			got <- set.Cluster.Name
 		}()
 		time.Sleep(time.Minute)
-		if err := h.ready(); !problem.Is(err, problem.ConfigurationMissing) || !strings.Contains(err.Error(), "clusterName, account") {
+		if err := h.Ready(); !problem.Is(err, problem.ConfigurationMissing) || !strings.Contains(err.Error(), "clusterName, account") {
 			t.Errorf("ready: %v", err)
 		}
 		w := httptest.NewRecorder()
@@ -61,7 +62,7 @@ func TestItWaitsForItsConfigurationAndSaysSo(t *testing.T) {
 		if name := <-got; name != "lab" {
 			t.Errorf("cluster %q", name)
 		}
-		if err := h.ready(); problem.Is(err, problem.ConfigurationMissing) {
+		if err := h.Ready(); problem.Is(err, problem.ConfigurationMissing) {
 			t.Errorf("ready: %v", err)
 		}
 	})
@@ -71,17 +72,5 @@ func TestItDoesNotStartWithAKeyThatNobodyReads(t *testing.T) {
 	h := testHook(t, map[string]string{"clustername": "lab"})
 	if _, err := h.settings(t.Context()); !problem.Is(err, problem.ConfigurationInvalid) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestItIsReadyWithACertificateAndUntilItEnds(t *testing.T) {
-	h := testHook(t, nil)
-	h.state.Store(nil)
-	if err := h.ready(); !problem.Is(err, problem.CertificateMissing) {
-		t.Errorf("without a certificate: %v", err)
-	}
-	h.draining.Store(true)
-	if err := h.ready(); err == nil || !strings.Contains(err.Error(), "about to end") {
-		t.Errorf("draining: %v", err)
 	}
 }
