@@ -67,10 +67,6 @@ func newAssociations(t testing.TB) *associations {
 	for i := range 50 {
 		makeNamespace(t, kubernetes.NewForConfigOrDie(cp.Config()), fmt.Sprint("ns-", i))
 	}
-	// The schema is served a moment after the definition is established.
-	eventually(t, "the kind is served", func(ctx context.Context) error {
-		return c.admin.List(ctx, new(v1alpha1.PodIdentityAssociationList), client.Limit(1))
-	})
 	return c
 }
 
@@ -82,6 +78,14 @@ func serveAssociations(t testing.TB, cp *kube.ControlPlane) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
+	known := scheme(t)
+	eventually(t, "associations are served", func(ctx context.Context) error { // a moment after they are established
+		api, err := client.New(cp.Config(), client.Options{Scheme: known})
+		if err != nil {
+			return err
+		}
+		return api.List(ctx, new(v1alpha1.PodIdentityAssociationList), client.Limit(1))
+	})
 }
 
 func scheme(t testing.TB) *runtime.Scheme {

@@ -11,14 +11,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/openpodidentity/podid"
-	"github.com/openpodidentity/podid/api/v1alpha1"
-	store "github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/injection/injectiontest"
 	admissionregistration "k8s.io/api/admissionregistration/v1"
@@ -461,70 +458,32 @@ func (w labelledWorld) invalid(t *testing.T) {
 	}
 }
 
-// race creates service accounts, associations and pods as fast as eight clients can.
+// race has pods made as soon as their service accounts and associations are, for either label.
 func (w labelledWorld) race(t *testing.T) {
-	if out, err := w.cp.Kubectl(t.Context(), "apply", "-f", "../../deploy/crds").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	known := scheme(t)
-	eventually(t, "associations are served", func(ctx context.Context) error {
-		api, err := client.New(w.cp.Config(), client.Options{Scheme: known})
-		if err != nil {
-			return err
-		}
-		return api.List(ctx, new(v1alpha1.PodIdentityAssociationList), client.Limit(1))
-	})
-	w.atOnce(t, 60, func(number, round int) []client.Object {
-		name := fmt.Sprintf("racer-%d-%d", number, round)
-		return []client.Object{
-			&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: name}},
-			store.Object(podid.Association{Namespace: "shop", ServiceAccount: name, Role: reader}),
-			injectionPod("shop", name, nil),
-		}
+	serveAssociations(t, w.cp)
+	t.Run("OfALabelledNamespace", func(t *testing.T) { race(t, w.cp, 500, associatedPod) })
+	t.Run("LabelledItself", func(t *testing.T) {
+		race(t, w.cp, 500, func(round int) []client.Object {
+			objects := associatedPod(round)
+			for _, object := range objects {
+				object.SetNamespace("unlabelled")
+			}
+			objects[len(objects)-1].SetLabels(map[string]string{injectLabel: "enabled"})
+			return objects
+		})
 	})
 }
 
 // newNamespaces are labelled from the start, and pods come at once: there is no moment in which their label is not known.
 func (w labelledWorld) newNamespaces(t *testing.T) {
-	w.atOnce(t, 10, func(number, round int) []client.Object {
-		name := fmt.Sprintf("new-%d-%d", number, round)
+	race(t, w.cp, 80, func(round int) []client.Object {
+		name := fmt.Sprint("new-", round)
 		return []client.Object{
 			&core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name, Labels: map[string]string{injectLabel: "enabled"}}},
 			&core.ServiceAccount{ObjectMeta: meta.ObjectMeta{Namespace: name, Name: "first"}},
 			injectionPod(name, "first", nil),
 		}
 	})
-}
-
-// atOnce has eight clients create the objects of each of their rounds as fast as they can. The last
-// object of a round is a pod, which has to be injected.
-func (w labelledWorld) atOnce(t *testing.T, rounds int, objects func(number, round int) []client.Object) {
-	const clients = 8
-	began := time.Now()
-	known := scheme(t)
-	var all sync.WaitGroup
-	for number := range clients {
-		api, err := client.New(w.cp.Config(), client.Options{Scheme: known})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Go(func() {
-			for round := range rounds {
-				list := objects(number, round)
-				for _, object := range list {
-					if err := api.Create(t.Context(), object); err != nil {
-						t.Errorf("%s: %v", object.GetName(), err)
-						return
-					}
-				}
-				if err := injected(list[len(list)-1].(*core.Pod)); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	all.Wait()
-	t.Logf("%d pods in %v", clients*rounds, time.Since(began).Round(10*time.Millisecond))
 }
 
 // bothWays has the policies and the webhook act on the same pods. It runs last: the webhook stays.
@@ -550,7 +509,6 @@ func (w labelledWorld) bothWays(t *testing.T, cases []injectiontest.Case, wanted
 	}
 }
 
-// BenchmarkLabelledScope creates pods with the policies and without, in turn.
 // BenchmarkLabelledScope creates pods with the policies and without, in turn.
 func BenchmarkLabelledScope(b *testing.B) {
 	w := newLabelledWorld(b)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -43,7 +41,7 @@ func TestWebhook(t *testing.T) {
 		return injected(pod)
 	})
 
-	t.Run("EveryRacingPodIsInjected", func(t *testing.T) { w.race(t) })
+	t.Run("EveryRacingPodIsInjected", func(t *testing.T) { race(t, w.ControlPlane, 500, associatedPod) })
 	t.Run("NoPodIsMissedWhileTheAuthorityRotates", func(t *testing.T) { w.rotate(t) })
 	t.Run("ItCountsWhatItDoes", func(t *testing.T) {
 		var text bytes.Buffer
@@ -58,40 +56,6 @@ func TestWebhook(t *testing.T) {
 	})
 	t.Run("WhatIsPublishedIsPutBack", func(t *testing.T) { w.putBack(t) })
 	t.Run("ItAnswersUntilNobodyIsSentThere", func(t *testing.T) { w.drain(t, h) })
-}
-
-// race has eight clients make 500 service accounts, associations and pods, each as fast as it can.
-func (w *installed) race(t *testing.T) {
-	const clients, rounds = 8, 500
-	next := make(chan int)
-	began := time.Now()
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() {
-			api := kubernetes.NewForConfigOrDie(rest.CopyConfig(w.Config()))
-			for round := range next {
-				name := fmt.Sprint("racer-", round)
-				if err := w.bind(t.Context(), "shop", name); err != nil {
-					t.Errorf("%s: %v", name, err)
-					continue
-				}
-				pod, err := api.CoreV1().Pods("shop").Create(t.Context(), injectionPod("shop", name, nil), meta.CreateOptions{})
-				if err != nil {
-					t.Errorf("%s: %v", name, err)
-					continue
-				}
-				if err := injected(pod); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for round := range rounds {
-		next <- round
-	}
-	close(next)
-	all.Wait()
-	t.Logf("%d pods in %v", rounds, time.Since(began).Round(10*time.Millisecond))
 }
 
 // drain ends the webhook while pods are made that must not go without: none is refused as long as it may be asked.
