@@ -76,7 +76,7 @@ podid.dev/settings: {{ include "podid.data" . | sha256sum | trunc 16 | quote }}
 {{ with $settings.iHaveBlockedIMDS }}iHaveBlockedIMDS: {{ . | quote }}{{ else }}# iHaveBlockedIMDS: "false"{{ end }}
 # The iss of the cluster's tokens; what the API server says of itself unless set.
 {{ with $settings.issuer }}issuer: {{ . | quote }}{{ else }}# issuer: "https://kubernetes.default.svc"{{ end }}
-# How long podid goes on without news of pods and associations, 1m to 24h.
+# How long podid goes on without news of pods and associations, 10m to 24h.
 {{ with $settings.maxStaleness }}maxStaleness: {{ . | quote }}{{ else }}# maxStaleness: "1h"{{ end }}
 # true admits callers that sign with an access key, such as AWS's own agent. Node scope does not hold for them.
 {{ with $settings.allowSigV4Agents }}allowSigV4Agents: {{ . | quote }}{{ else }}# allowSigV4Agents: "false"{{ end }}
