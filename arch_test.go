@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/association/annotation"},
 	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory", "internal/accesskey", "internal/address",
 		"internal/certificate", "internal/handover", "internal/listen", "internal/token/kube"},
-	{"api", "internal/association", "internal/awswire", "internal/journal", "internal/roles", "internal/settings", "internal/sigv4", "internal/stream",
+	{"api", "internal/association", "internal/awswire", "internal/informer", "internal/journal", "internal/roles", "internal/settings", "internal/sigv4", "internal/stream",
 		"internal/token", "policy", "docs", "deploy"},
 	{"."},
 	{"internal/spelling", "problem"},
@@ -61,7 +61,7 @@ var confined = map[string][]string{
 // kubernetes lists who may know Kubernetes' libraries. The agent may not: it runs on every node.
 var kubernetes = []string{
 	"api", "internal/accesskey", "internal/association/annotation", "internal/association/kube", "internal/certificate", "internal/doctor",
-	"internal/injection", "internal/install", "internal/migrate", "internal/reconcile", "internal/token/kube",
+	"internal/informer", "internal/injection", "internal/install", "internal/migrate", "internal/reconcile", "internal/token/kube",
 	"cmd/internal/replica", "cmd/podid", "cmd/podid-auth", "cmd/podid-webhook", "test",
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/auth"
 	"github.com/openpodidentity/podid/internal/eksapi"
+	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/internal/settings"
 	"github.com/openpodidentity/podid/internal/token"
@@ -107,7 +108,7 @@ func (r *server) watch(ctx context.Context, set settings.Settings) (*cluster, er
 	var watches tokenkube.Watches
 	config := rest.CopyConfig(r.Config)
 	config.Wrap(watches.Wrap)
-	if c.informers, err = cache.New(config, cache.Options{Scheme: scheme, ByObject: kept}); err != nil {
+	if c.informers, err = cache.New(config, cache.Options{Scheme: scheme, ByObject: kept, NewInformer: informer.New}); err != nil {
 		return nil, err
 	}
 	if c.api, err = client.New(r.Config, client.Options{Scheme: scheme}); err != nil {

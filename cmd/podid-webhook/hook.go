@@ -11,6 +11,7 @@ import (
 	"github.com/openpodidentity/podid/cmd/internal/replica"
 	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/association/kube"
+	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/settings"
 	"github.com/openpodidentity/podid/problem"
@@ -85,7 +86,7 @@ func (h *hook) follow(ctx context.Context, set settings.Settings) error {
 		new(corev1.ServiceAccount):           {Transform: trimAccount},
 	}
 	annotation.Restrict(kinds)
-	informers, err := cache.New(h.Config, cache.Options{Scheme: scheme, ByObject: kinds})
+	informers, err := cache.New(h.Config, cache.Options{Scheme: scheme, ByObject: kinds, NewInformer: informer.New})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openpodidentity/podid"
+	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -42,6 +43,7 @@ func Informer(config *rest.Config, namespace string) (cache.Cache, error) {
 	}
 	keys, err := cache.New(config, cache.Options{
 		Scheme:           known,
+		NewInformer:      informer.New,
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {
 			Namespaces: map[string]cache.Config{namespace: {FieldSelector: fields.OneTermEqualSelector("type", string(Type))}},

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -38,7 +39,7 @@ func Follow(config *rest.Config, namespace, secret string) (*Source, error) {
 	}
 	s := &Source{Log: slog.Default(), name: namespace + "/" + secret}
 	_, s.informer = cache.NewInformerWithOptions(cache.InformerOptions{
-		ListerWatcher: cache.NewListWatchFromClient(api.RESTClient(), "secrets", namespace, fields.OneTermEqualSelector("metadata.name", secret)),
+		ListerWatcher: informer.Patient(cache.NewListWatchFromClient(api.RESTClient(), "secrets", namespace, fields.OneTermEqualSelector("metadata.name", secret))),
 		ObjectType:    new(corev1.Secret),
 		Handler: cache.ResourceEventHandlerFuncs{
 			AddFunc:    s.take,

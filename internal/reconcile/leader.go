@@ -24,6 +24,7 @@ import (
 	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/certificate"
+	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/settings"
 )
@@ -153,7 +154,7 @@ func (l *Leader) prepare() (*workshop, error) {
 		{&w.many, many},
 		{&w.machines, map[client.Object]cache.ByObject{new(corev1.Node): {Transform: trimNode}}},
 	} {
-		if *one.into, err = cache.New(limited, cache.Options{Scheme: scheme, ByObject: one.kinds}); err != nil {
+		if *one.into, err = cache.New(limited, cache.Options{Scheme: scheme, ByObject: one.kinds, NewInformer: informer.New}); err != nil {
 			return nil, err
 		}
 		if err = w.manager.Add(*one.into); err != nil {

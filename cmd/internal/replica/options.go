@@ -38,8 +38,16 @@ func (o *Options) Flags(f *pflag.FlagSet, name, who string, connections int) {
 	f.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
 }
 
-// Reach is how the API server is reached, without a rate of our own: a pod waits.
+// Reach is how the API server is reached, without a rate of our own: a pod waits. That a
+// connection is dead is found out within twenty seconds, where client-go takes 45.
 func (o *Options) Reach(userAgent string) (*rest.Config, error) {
+	for _, name := range []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS", "HTTP2_PING_TIMEOUT_SECONDS"} {
+		if _, set := os.LookupEnv(name); !set { // client-go takes it from there alone
+			if err := os.Setenv(name, "10"); err != nil {
+				return nil, err
+			}
+		}
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
