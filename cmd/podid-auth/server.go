@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -104,6 +105,7 @@ func (r *server) run(ctx context.Context) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	set.MaxStaleness = cmp.Or(r.options.maxStaleness, set.MaxStaleness)
 	if r.options.lead {
 		// It makes the certificates, without which nobody becomes ready. It is waited
 		// for at the end: a Lease that was not given back keeps the next leader waiting.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,7 +151,7 @@ func (r *server) watchNews(set settings.Settings, c *cluster, watches *tokenkube
 		return auth.Source{Name: name, Heard: func() time.Time { return watches.Heard(resource) },
 			Quiet: func(ctx context.Context) bool { return watches.Quiet(ctx, c.api, resource, list) }}
 	}
-	c.news = &auth.News{Max: cmp.Or(r.options.maxStaleness, set.MaxStaleness), Metrics: r.metrics, Sources: []auth.Source{
+	c.news = &auth.News{Max: set.MaxStaleness, Metrics: r.metrics, Sources: []auth.Source{
 		of("pods", "pods", new(corev1.PodList)),
 		of("associations", "podidentityassociations", new(v1alpha1.PodIdentityAssociationList)),
 		{Name: "keys", Heard: c.keys.Fetched},
@@ -172,7 +171,8 @@ func (r *server) watchKeys(ctx context.Context, set settings.Settings, c *cluste
 			return fmt.Errorf("ask the API server for its issuer: %w", err)
 		}
 	}
-	c.keys = &token.Remote{Fetch: discovery.JWKS, Log: r.Log}
+	// Twice, at the least, before they would be too old to answer by.
+	c.keys = &token.Remote{Fetch: discovery.JWKS, Every: min(token.Refetch, set.MaxStaleness/2), Log: r.Log}
 	c.synced = append(c.synced, func() bool { return c.keys.KeySet() != nil })
 	return nil
 }

@@ -90,7 +90,7 @@ var keys = []key{
 	{"sessionDuration", duration(func(s *Settings) *time.Duration { return &s.SessionDuration }, 15*time.Minute, 12*time.Hour)},
 	{"iHaveBlockedIMDS", boolean(func(s *Settings) *bool { return &s.IMDSBlocked })},
 	{"issuer", address(func(s *Settings) *string { return &s.Issuer })},
-	// Where nothing happens keys are fetched every five minutes, and watches asked every minute.
+	// It is for outages of an API server, not for the seconds that it takes to restart one.
 	{"maxStaleness", duration(func(s *Settings) *time.Duration { return &s.MaxStaleness }, 10*time.Minute, 24*time.Hour)},
 	{"allowSigV4Agents", boolean(func(s *Settings) *bool { return &s.SigV4Agents })},
 	{"annotations", boolean(func(s *Settings) *bool { return &s.Annotations })},

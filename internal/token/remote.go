@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,10 +15,11 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
+// Refetch is how often the keys are fetched, whether they are needed or not: a withdrawn
+// key stops verifying after this long.
+const Refetch = 5 * time.Minute
+
 const (
-	// refetch is how often the keys are fetched, whether they are needed or not: a
-	// withdrawn key stops verifying after this long.
-	refetch = 5 * time.Minute
 	// retry is the same while fetching fails.
 	retry = 10 * time.Second
 	// pause is between two fetches that unknown keys demand: whoever makes up
@@ -33,6 +35,8 @@ const (
 type Remote struct {
 	// Fetch gets the JWKS (RFC 7517).
 	Fetch func(ctx context.Context) ([]byte, error)
+	// Every is how often; Refetch if zero.
+	Every time.Duration
 	// OnChange, if set, is called after the keys have changed. It must not block.
 	OnChange func()
 	Log      *slog.Logger
@@ -50,12 +54,12 @@ type Remote struct {
 // Run fetches the keys from time to time until ctx ends.
 func (r *Remote) Run(ctx context.Context) {
 	for {
-		wait := refetch
+		wait := cmp.Or(r.Every, Refetch)
 		if err := r.fetch(ctx); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
-			wait = retry
+			wait = min(wait, retry)
 			if r.Log != nil {
 				r.Log.Warn("the issuer's keys cannot be fetched", "cause", err)
 			}

@@ -471,7 +471,7 @@ func apiServerAway(t *testing.T, w *authWorld) {
 
 func oldNews(t *testing.T, w *authWorld) {
 	way := w.way(t)
-	const limit = 10 * time.Second
+	const limit = 20 * time.Second // more than a watch that has nothing to tell goes unasked
 	r := w.start(t, way.kubeconfig, nil, "--lead=false", "--max-staleness", limit.String()).isReady(t)
 	w.associate(t, "cart", "reader")
 	pod := w.pod(t, "shop", "stale", "cart", "node1")
@@ -497,6 +497,18 @@ func oldNews(t *testing.T, w *authWorld) {
 	}
 	if err := wants(r.readiness(t.Context()), string(problem.ClusterUnavailable)); err != nil {
 		t.Error(err)
+	}
+
+	// What changed meanwhile counts within seconds, and the replica is as good as new.
+	w.associate(t, "cart", "writer")
+	way.down.Store(false)
+	began = time.Now()
+	eventually(t, "it is ready again", func(ctx context.Context) error { return r.readiness(ctx) })
+	wantRole(t, r.ask(t, agent, raw), "writer")
+	t.Logf("ready again after %s", time.Since(began).Round(10*time.Millisecond))
+	time.Sleep(limit + 2*time.Second) // nothing happens
+	if err := r.readiness(t.Context()); err != nil {
+		t.Errorf("in a quiet cluster: %v", err)
 	}
 }
 
