@@ -235,7 +235,7 @@ var catalogue = byCode([]Entry{
 		"correct the key that the message names"},
 	{PassPolicyMissing, Refused, "Annotations are not served while nothing guards them",
 		"the policy pass-role-annotation.podid.dev, which lets only those annotate a role who may pass it, or its binding, is missing or was changed",
-		"install it again: podid install, or kubectl apply -f deploy/install.yaml"},
+		"install it again: podid install, helm upgrade, or kubectl apply -f deploy/policies/pass-role-annotation.yaml"},
 	{ConsentMissing, Refused, "The annotation was there before anything guarded it",
 		"nobody checked whether who annotated this service account may pass the role",
 		"consent to it: podid consent; or remove the annotation and, half a minute later, have somebody who may pass the role set it again"},

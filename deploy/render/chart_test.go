@@ -122,6 +122,26 @@ func TestPoliciesComeBeforeWhatTheyGuard(t *testing.T) {
 	}
 }
 
+// A cluster whose annotations are IRSA's is not told who may annotate.
+func TestAnnotationsAreGuardedWhereTheDoorIsOpenAndNowhereElse(t *testing.T) {
+	const guard = "pass-role-annotation.podid.dev"
+	for of, want := range map[string][]string{
+		``:                                 nil,
+		`settings: {annotations: "false"}`: nil,
+		`settings: {annotations: "true"}`:  {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+	} {
+		var got []string
+		for _, o := range render(t, of, "v1.37.2") {
+			if o.Name == guard {
+				got = append(got, o.Kind)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: the guard is %v", of, got)
+		}
+	}
+}
+
 // Every container runs as somebody who is not root, may not become more, writes nowhere, and has no capability but the
 // one it needs.
 func TestContainersMayLittle(t *testing.T) {

@@ -60,6 +60,9 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 		}
 		text = append(bytes.Clone(text), "\n---\n"+labelledScope(known)...)
 	}
+	if known.Annotations {
+		text = slices.Concat(text, []byte("\n---\n"), policies.PassRoleAnnotation)
+	}
 	objects, err := decode(text)
 	if err != nil {
 		return nil, fmt.Errorf("read install.yaml: %w", err)

@@ -72,6 +72,10 @@ func TestOptionsChangeWhatTheySayAndNothingElse(t *testing.T) {
 		"setting": {Options{Settings: with("sessionDuration", "2h")}, []string{
 			"ConfigMap podid-system/podid data.sessionDuration", auth + "metadata.annotations.podid.dev/settings", webhook + "metadata.annotations.podid.dev/settings",
 		}},
+		"annotations": {Options{Settings: with("annotations", "true")}, []string{
+			"+ValidatingAdmissionPolicy pass-role-annotation.podid.dev", "+ValidatingAdmissionPolicyBinding pass-role-annotation.podid.dev",
+			"ConfigMap podid-system/podid data.annotations", auth + "metadata.annotations.podid.dev/settings", webhook + "metadata.annotations.podid.dev/settings",
+		}},
 		"startup taint": {Options{Settings: with("startupTaint", "true")}, []string{
 			"+ClusterRoleBinding podid-startup-taint",
 			"ConfigMap podid-system/podid data.startupTaint", auth + "metadata.annotations.podid.dev/settings", webhook + "metadata.annotations.podid.dev/settings",

@@ -126,7 +126,7 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 
 // everything is what this version installs and what another has, in the order of removal.
 func (c Cluster) everything(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	own, err := Render(Options{})
+	own, err := Render(Options{Settings: map[string]string{"annotations": "true", "startupTaint": "true"}})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package kube_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -275,8 +276,25 @@ func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
+	kubectl := func(args ...string) (string, error) {
+		out, err := w.Kubectl(t.Context(), args...).CombinedOutput()
+		return string(out), err
+	}
+	w.run(t, w.Kubectl(t.Context(), "create", "clusterrole", "accounts", "--verb=get,patch", "--resource=serviceaccounts"))
+	w.run(t, w.Kubectl(t.Context(), "create", "clusterrolebinding", "bob", "--clusterrole=accounts", "--user=bob"))
 	w.run(t, w.Kubectl(t.Context(), "create", "serviceaccount", "early"))
-	w.run(t, w.Kubectl(t.Context(), "annotate", "serviceaccount", "early", roleAnnotation+"=arn:aws:iam::111122223333:role/early"))
+	// Bob may edit service accounts, and pass no role.
+	annotate := func(role string) (string, error) {
+		return kubectl("--as=bob", "annotate", "--overwrite", "serviceaccount", "early", roleAnnotation+"=arn:aws:iam::111122223333:role/"+role)
+	}
+
+	// A cluster that uses the annotation for IRSA does not notice that podid comes.
+	if out, err := podid("install", "--cluster-name", "lab", "--region", "eu-central-1", "--account", "111122223333"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := annotate("early"); err != nil {
+		t.Errorf("annotating where the door is closed: %v\n%s", err, out)
+	}
 
 	args := []string{"install", "--cluster-name", "lab", "--region", "eu-central-1", "--account", "111122223333", "--annotations"}
 	if out, err := podid(append(args, "--dry-run")...); err != nil || !strings.Contains(out, "would be created") {
@@ -299,8 +317,34 @@ func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
 	if left, err := annotation.Unconsented(t.Context(), w.API, install.Namespace); err != nil || len(left) > 0 {
 		t.Errorf("nobody consented to %v, %v", left, err)
 	}
+	eventually(t, "bob is asked for pass", func(context.Context) error {
+		if out, err := annotate("other"); err == nil || !strings.Contains(out, "bob may not pass arn:aws:iam::111122223333:role/other") {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
 	if out, err := podid("install", "--annotations"); err != nil || strings.Contains(out, "changed\n") {
 		t.Errorf("again: %v\n%s", err, out)
+	}
+
+	// To annotate while the door is closed binds nothing once it is open again.
+	if out, err := podid("install", "--annotations=false"); err != nil || !strings.Contains(out, "ValidatingAdmissionPolicyBinding "+annotation.PolicyName+" removed") {
+		t.Errorf("closing the door: %v\n%s", err, out)
+	}
+	eventually(t, "nobody asks", func(context.Context) error {
+		if out, err := annotate("other"); err != nil {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
+	if out, err := podid("install", "--annotations"); err == nil || !strings.Contains(out, "role/other") || !strings.Contains(out, "there is nobody to ask") {
+		t.Errorf("opening it again: %v\n%s", err, out)
+	}
+	if left, err := annotation.Unconsented(t.Context(), w.API, install.Namespace); err != nil || len(left) != 1 || left[0].RoleARN != "arn:aws:iam::111122223333:role/other" {
+		t.Errorf("consent is wanted to %v, %v", left, err)
+	}
+	if out, err := podid("install", "--annotations", "--yes"); err != nil {
+		t.Errorf("with consent again: %v\n%s", err, out)
 	}
 	if out, err := podid("install", "--wait", "--set", "account="); err == nil || !strings.Contains(out, "until it is told --account") {
 		t.Errorf("an account that is taken back: %v\n%s", err, out)

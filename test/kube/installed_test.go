@@ -66,6 +66,8 @@ func newInstalled(t testing.TB) *installed {
 	}
 	// What the chart adds where the startup taint is switched on.
 	w.kubectl(t, "create", "clusterrolebinding", "podid-startup-taint", "--clusterrole=podid-startup-taint", "--serviceaccount="+podidNamespace+":podid-auth")
+	// And where the annotation door is open.
+	w.kubectl(t, "apply", "-f", passPolicy)
 	w.config = t.TempDir()
 	for key, value := range data {
 		if err := os.WriteFile(filepath.Join(w.config, key), []byte(value), 0o600); err != nil {

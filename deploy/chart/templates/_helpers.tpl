@@ -80,7 +80,8 @@ podid.dev/settings: {{ include "podid.data" . | sha256sum | trunc 16 | quote }}
 {{ with $settings.maxStaleness }}maxStaleness: {{ . | quote }}{{ else }}# maxStaleness: "1h"{{ end }}
 # true admits callers that sign with an access key, such as AWS's own agent. Node scope does not hold for them.
 {{ with $settings.allowSigV4Agents }}allowSigV4Agents: {{ . | quote }}{{ else }}# allowSigV4Agents: "false"{{ end }}
-# true opens the annotation door. `podid install --annotations` lists first what is annotated already.
+# true opens the annotation door. It takes the policy pass-role-annotation.podid.dev too: `podid install --annotations` brings it, and lists
+# first what is annotated already.
 {{ with $settings.annotations }}annotations: {{ . | quote }}{{ else }}# annotations: "false"{{ end }}
 # false closes the door of the EKS REST API.
 {{ with $settings.eksAPI }}eksAPI: {{ . | quote }}{{ else }}# eksAPI: "true"{{ end }}
