@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +140,85 @@ func TestAnnotationsAreGuardedWhereTheDoorIsOpenAndNowhereElse(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%q: the guard is %v", of, got)
 		}
+	}
+}
+
+// One node, or one replica, that goes away stops nobody, and pods that do not ask for it are never refused for podid's sake.
+func TestWhatServesIsThereMoreThanOnce(t *testing.T) {
+	for name, of := range values {
+		objects := render(t, of, "v1.37.2")
+		for _, program := range []string{"podid-auth", "podid-webhook"} {
+			if !slices.ContainsFunc(objects, func(o Object) bool { return o.Kind == "Deployment" && o.Name == program }) {
+				continue
+			}
+			selector := map[string]any{"app.kubernetes.io/name": program}
+			spec := at(find(t, objects, "Deployment", program), "spec").(map[string]any)
+			if replicas, _ := spec["replicas"].(float64); replicas < 2 {
+				t.Errorf("%s: %s has %v replicas", name, program, spec["replicas"])
+			}
+			if got := at(spec, "strategy", "rollingUpdate"); !reflect.DeepEqual(got, any(map[string]any{"maxUnavailable": 0., "maxSurge": 1.})) {
+				t.Errorf("%s: %s is rolled out with %v", name, program, got)
+			}
+			var want []any
+			for _, key := range []string{"kubernetes.io/hostname", "topology.kubernetes.io/zone"} {
+				want = append(want, map[string]any{
+					"maxSkew": 1., "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway",
+					"labelSelector": map[string]any{"matchLabels": selector}, "matchLabelKeys": []any{"pod-template-hash"},
+				})
+			}
+			if got := at(spec, "template", "spec", "topologySpreadConstraints"); !reflect.DeepEqual(got, any(want)) {
+				t.Errorf("%s: %s is spread as %v", name, program, got)
+			}
+			budget := map[string]any{"maxUnavailable": 1., "selector": map[string]any{"matchLabels": selector}, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+			if got := find(t, objects, "PodDisruptionBudget", program)["spec"]; !reflect.DeepEqual(got, any(budget)) {
+				t.Errorf("%s: the budget of %s is %v", name, program, got)
+			}
+			for _, path := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "template", "metadata", "labels"}} {
+				if at(find(t, objects, "Deployment", program), path...).(map[string]any)["app.kubernetes.io/name"] != program {
+					t.Errorf("%s: nothing selects the pods of %s", name, program)
+				}
+			}
+		}
+	}
+}
+
+// The first entry is for all pods, and admits them while podid-webhook is away; the second for those that say that
+// they must not go without.
+func TestThePodsThatAskForItAreRefusedAndNoOthers(t *testing.T) {
+	entries := find(t, render(t, "", "v1.37.2"), "MutatingWebhookConfiguration", "podid")["webhooks"].([]any)
+	var got []string
+	for _, e := range entries {
+		entry := e.(map[string]any)
+		if entry["timeoutSeconds"] != 2. {
+			t.Errorf("%s may take %v s", entry["name"], entry["timeoutSeconds"])
+		}
+		for _, m := range at(entry, "objectSelector", "matchExpressions").([]any) {
+			if match := m.(map[string]any); match["key"] == "podid.dev/require" {
+				got = append(got, fmt.Sprint(entry["name"], " ", match["operator"], " ", match["values"], " ", entry["failurePolicy"]))
+			}
+		}
+	}
+	if !slices.Equal(got, []string{"inject.podid.dev NotIn [true] Ignore", "require.podid.dev In [true] Fail"}) {
+		t.Error(got)
+	}
+}
+
+// Who may patch nodes may do much: only where somebody asks for the taint to be lifted.
+func TestNodesMayBeChangedWhereTheStartupTaintIsOnAndNowhereElse(t *testing.T) {
+	for name, of := range values {
+		bound := slices.ContainsFunc(render(t, of, "v1.37.2"), func(o Object) bool {
+			return strings.HasSuffix(o.Kind, "Binding") && strings.Contains(o.Text, "podid-startup-taint")
+		})
+		if on := name == "startup taint"; bound != on {
+			t.Errorf("%s: bound %v", name, bound)
+		}
+	}
+	binding := find(t, render(t, values["startup taint"], "v1.37.2"), "ClusterRoleBinding", "podid-startup-taint")
+	if got := binding["subjects"]; !reflect.DeepEqual(got, any([]any{map[string]any{"kind": "ServiceAccount", "name": "podid-auth", "namespace": Namespace}})) {
+		t.Errorf("it binds to %v", got)
+	}
+	if at(binding, "roleRef", "name") != "podid-startup-taint" {
+		t.Errorf("it binds %v", binding["roleRef"])
 	}
 }
 

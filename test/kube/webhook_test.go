@@ -69,6 +69,20 @@ func (w *installed) drain(t *testing.T, h *webhookProcess) {
 		t.Errorf("while it drains: %v", err)
 	}
 	<-ended
+	w.away(t, must)
+}
+
+// away: with nobody to ask, the entries as they are installed refuse a pod that must not go without, and no other.
+func (w *installed) away(t *testing.T, must map[string]string) {
+	dry := meta.CreateOptions{DryRun: []string{meta.DryRunAll}}
+	_, err := w.client.CoreV1().Pods("shop").Create(t.Context(), injectionPod("shop", "first", must), dry)
+	if err == nil || !strings.Contains(err.Error(), "require.podid.dev") {
+		t.Errorf("a pod that must not go without: %v", err)
+	}
+	pod, err := w.client.CoreV1().Pods("shop").Create(t.Context(), injectionPod("shop", "first", nil), dry)
+	if err != nil || injected(pod) == nil {
+		t.Errorf("another pod: %v", err)
+	}
 }
 
 // BenchmarkWebhook creates pods with podid-webhook and without, in turn.
