@@ -30,8 +30,8 @@ func TestForgedTokensDoNotStarveRealOnes(t *testing.T) {
 	w.associate(t)
 	gate := &auth.Gate{InFlight: 2}
 	var verified atomic.Int64
-	for _, live := range []auth.Tokens{w.handler.Agents, w.handler.Service.Tokens} {
-		live.(*token.Live).Verifier.Enter = func(ctx context.Context) (func(), error) {
+	for _, live := range []*token.Live{w.handler.Agents, w.handler.Service.Tokens.(*token.Live)} {
+		live.Verifier.Enter = func(ctx context.Context) (func(), error) {
 			verified.Add(1)
 			return gate.Enter(ctx)
 		}
@@ -86,6 +86,48 @@ func TestForgedTokensDoNotStarveRealOnes(t *testing.T) {
 	}
 	if told.StatusCode != http.StatusTooManyRequests || decode(t, told)["code"] != string(problem.TooManyRequests) {
 		t.Errorf("the forger is told %s", told.Status)
+	}
+}
+
+// Forgers with many addresses each have a burst; what all of them together get is the places.
+func TestNoMoreSignaturesAreVerifiedAtOnceThanThereArePlaces(t *testing.T) {
+	w := newWorld(t)
+	w.associate(t)
+	w.handler.Log = nil
+	w.handler.Timeout = 10 * time.Second
+	w.handler.Gate = &auth.Gate{InFlight: 2}
+	var now, most atomic.Int64
+	for _, live := range []*token.Live{w.handler.Agents, w.handler.Service.Tokens.(*token.Live)} {
+		live.Verifier.Enter = func(ctx context.Context) (func(), error) {
+			leave, err := w.handler.Gate.Enter(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for inside := now.Add(1); ; {
+				if was := most.Load(); inside <= was || most.CompareAndSwap(was, inside) {
+					break
+				}
+			}
+			time.Sleep(5 * time.Millisecond) // a key that takes its time
+			return func() { now.Add(-1); leave() }, nil
+		}
+	}
+	forged := w.mint(t, agentOn1, podid.AudienceAuth)
+	forged = forged[:strings.LastIndexByte(forged, '.')+1] + strings.Repeat("A", 342)
+	var flood sync.WaitGroup
+	for i := range 10 {
+		for range 5 {
+			flood.Go(func() {
+				w.ask(t, `{}`, from(fmt.Sprintf("198.51.100.%d:4000", i)), header("Authorization", "Bearer "+forged))
+			})
+		}
+	}
+	if r := w.ask(t, w.body(t), from("192.0.2.1:5000")); r.StatusCode != http.StatusOK {
+		t.Errorf("a real agent is told %s %v", r.Status, decode(t, r))
+	}
+	flood.Wait()
+	if most.Load() != 2 {
+		t.Errorf("%d signatures were verified at once, not 2", most.Load())
 	}
 }
 
