@@ -15,6 +15,7 @@ import (
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/sigv4"
 	"github.com/openpodidentity/podid/internal/stream"
+	"github.com/openpodidentity/podid/internal/token"
 	"github.com/openpodidentity/podid/problem"
 )
 
@@ -44,9 +45,9 @@ type Handler struct {
 	Age func() time.Duration
 	// Nodes feeds the stream; nil has none.
 	Nodes *Nodes
-	// Agents proves agents by their own token (audience auth.podid.dev). It must
-	// return the node that the agent's pod really runs on (token.Live).
-	Agents Tokens
+	// Agents proves agents by their own token (audience auth.podid.dev), and finds the
+	// node that the agent's pod really runs on.
+	Agents *token.Live
 	// AgentSubject is the only sub accepted: system:serviceaccount:podid-system:podid-agent.
 	AgentSubject string
 	// SigV4 admits callers that sign with a known access key; nil does not.

@@ -33,13 +33,19 @@ type Live struct {
 	Pods     Pods
 }
 
-// Verify is Verifier.Verify and the live facts: pod-gone, pod-finished,
-// service-account-gone, cluster-unavailable.
+// Verify is Verifier.Verify and the live facts.
 func (l *Live) Verify(ctx context.Context, raw string) (Token, error) {
 	t, err := l.Verifier.Verify(ctx, raw)
 	if err != nil {
 		return Token{}, err
 	}
+	return l.Look(ctx, t)
+}
+
+// Look holds a token that Verifier has verified to the live facts, which may cost a
+// question to the API server: pod-gone, pod-finished, service-account-gone,
+// cluster-unavailable.
+func (l *Live) Look(ctx context.Context, t Token) (Token, error) {
 	w := t.Workload
 	pod, ok, err := l.Pods.Pod(ctx, w)
 	if err != nil {
