@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 	"github.com/openpodidentity/podid/test/cluster/lab"
 
@@ -28,7 +29,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	for _, p := range pods {
 		s.Served(p, "")
 	}
-	held, err := deaf(s)
+	held, err := replica(s, false)
 	s.OK(err)
 
 	s.Step("The API server is out of reach")
@@ -106,13 +107,29 @@ func Run(t *testing.T, l *lab.Lab) {
 		}
 		return err
 	}).Round(10*time.Millisecond))
-	// Until its watches are back, which client-go tries again up to a minute later, it asks the API server each time. No other scenario is to
-	// meet that.
-	s.OK(s.Restart(s.Ctx(), "deployment/podid-auth"))
+
+	s.Step("The other replica")
+	listened, err := replica(s, true)
+	s.OK(err)
+	release, err = s.HoldBack(s.Ctx(), listened)
+	s.OK(err)
+	t.Cleanup(func() {
+		if err := release(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	s.OK(s.Dissociate(s.Ctx(), s.Space, "cart"))
+	t.Logf("%s is refused after %v, though its agent listened to the replica that did not hear", pods[0].Name,
+		s.BecomesRefused(pods[0], "", problem.AssociationMissing, leaves).Round(10*time.Millisecond))
+	s.OK(release(s.Ctx()))
 }
 
-// deaf is the replica that node1's agent does not listen to.
-func deaf(s *lab.Scenario) (*core.Pod, error) {
+// leaves is how long an agent may listen to a replica that hears nothing while another does: until that has had no news for half a minute, and has
+// said so. The other may have been cut off itself just before.
+const leaves = stream.OldAfter + stream.PingEvery + time.Minute
+
+// replica is the one that node1's agent listens to, or does not.
+func replica(s *lab.Scenario, listened bool) (*core.Pod, error) {
 	replicas, err := s.PodidPods(s.Ctx(), "auth")
 	if err != nil {
 		return nil, err
@@ -132,9 +149,9 @@ func deaf(s *lab.Scenario) (*core.Pod, error) {
 				listens = strings.Contains(line, `"msg":"stream",`)
 			}
 		}
-		if !listens {
+		if listens == listened {
 			return &replica, nil
 		}
 	}
-	return nil, fmt.Errorf("every one of %d replicas has the agent of node1", len(replicas))
+	return nil, fmt.Errorf("none of %d replicas is one that the agent of node1 listens to: %v", len(replicas), listened)
 }
