@@ -82,44 +82,6 @@ func (l *load) drive(n int) (time.Duration, error) {
 	return time.Since(start), errors.Join(errs...)
 }
 
-// together makes n requests of a pod at the same moment, on connections that are open already.
-func (p *process) together(n int, token func(i int) string) ([]answer, error) {
-	answers, errs := make([]answer, n), make([]error, n)
-	begin := make(chan struct{})
-	var ready, done sync.WaitGroup
-	ready.Add(n)
-	for i := range n {
-		done.Go(func() {
-			conn, err := net.Dial("tcp", p.address)
-			ready.Done()
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			defer conn.Close()
-			text := request(p.address, token(i))
-			<-begin
-			start := time.Now()
-			if _, err := conn.Write(text); err != nil {
-				errs[i] = err
-				return
-			}
-			_ = conn.SetReadDeadline(start.Add(5 * time.Second))
-			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			body, err := io.ReadAll(response.Body)
-			answers[i], errs[i] = answer{response.StatusCode, string(body), response.Header, time.Since(start)}, err
-		})
-	}
-	ready.Wait()
-	close(begin)
-	done.Wait()
-	return answers, errors.Join(errs...)
-}
-
 // percentile of what the answers took.
 func percentile(answers []answer, p float64) time.Duration {
 	var took []time.Duration
@@ -128,6 +90,10 @@ func percentile(answers []answer, p float64) time.Duration {
 	}
 	slices.Sort(took)
 	return took[min(int(float64(len(took))*p), len(took)-1)]
+}
+
+func median(took []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(took))[len(took)/2]
 }
 
 // with counts the answers of a status.

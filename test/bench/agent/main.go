@@ -51,6 +51,13 @@ func main() {
 		serveBare(body)
 		return
 	}
+	if address := os.Getenv(crowdAddress); address != "" {
+		if err := crowd(address, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	only := flag.String("only", "", "the rows to measure, comma-separated; empty: all")
 	program := flag.String("program", "", "the agent to measure; empty: built as it is shipped")
 	flag.Parse()

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,8 +94,7 @@ func (l *lab) starts(start func() (*process, error)) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	slices.Sort(took)
-	return took[len(took)/2], nil
+	return median(took), nil
 }
 
 // logging: what a hit writes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -123,26 +124,36 @@ func first(l *lab) (figures []figure, err error) {
 		return nil, err
 	}
 	u.Fail(upstream.Slow(delay))
-	token, err := u.Run(0)
+	if err := p.recovered(u, 1000); err != nil { // the connections are there
+		return nil, err
+	}
+	bare, err := l.bare([]byte(`{"Token":"`+strings.Repeat("a", 1200)+`"}`), delay) // about as long as an answer
 	if err != nil {
 		return nil, err
 	}
-	answers, err := p.together(n, func(int) string { return token })
-	if err != nil {
-		return nil, err
+	const turns = 7
+	var own, reference, late []time.Duration
+	answered, most := 0, int64(0)
+	for i := range turns {
+		token, err := u.Run(i)
+		if err != nil {
+			return nil, err
+		}
+		answers, err := p.together(n, func(int) string { return token })
+		if err != nil {
+			return nil, err
+		}
+		answered, most = answered+with(answers, 200), max(most, u.CallsOf(i))
+		own, late = append(own, percentile(answers, 0.5)-delay), append(late, percentile(answers, 0.99)-delay)
+		if answers, err = bare.together(n, func(int) string { return token }); err != nil {
+			return nil, err
+		}
+		reference = append(reference, percentile(answers, 0.5)-delay)
 	}
-	bare, err := l.bare([]byte(answers[0].body), delay)
-	if err != nil {
-		return nil, err
-	}
-	reference, err := bare.together(n, func(int) string { return token })
-	if err != nil {
-		return nil, err
-	}
-	beyond, most := percentile(answers, 0.5)-delay, percentile(reference, 0.5)-delay+15*time.Millisecond
 	figures = append(figures,
-		figure{"500 first requests of a pod at once: calls", fmt.Sprintf("%d, answered %d", u.CallsOf(0), with(answers, 200)), "1", u.CallsOf(0) == 1 && with(answers, 200) == n},
-		figure{"the same: p50 beyond podid-auth's " + delay.String(), ms(beyond) + ", p99 " + ms(percentile(answers, 0.99)-delay) + "; a bare handler's p50 " + ms(percentile(reference, 0.5)-delay), "≤ 15 ms beyond the bare handler's", beyond <= most})
+		figure{"500 first requests of a pod at once: calls", fmt.Sprintf("%d, answered %d of %d", most, answered, turns*n), "1", most == 1 && answered == turns*n},
+		figure{"the same: p50 beyond podid-auth's " + delay.String(), fmt.Sprintf("%s, p99 %s; bare handler that waits as long %s (medians of %d)", ms(median(own)), ms(median(late)), ms(median(reference)), turns),
+			"≤ 15 ms", median(own) <= 15*time.Millisecond})
 	bad, calls := "", int64(0)
 	for i, f := range upstream.Faults() {
 		if f.Name != "429" && f.Name != "500" && f.Name != "503" && f.Name != "hangs" && f.Name != "reset" {
@@ -156,7 +167,7 @@ func first(l *lab) (figures []figure, err error) {
 			return nil, err
 		}
 		u.Fail(f)
-		token, err := u.Run(i + 1)
+		token, err := u.Run(100 + i)
 		if err != nil {
 			return nil, err
 		}
@@ -164,8 +175,8 @@ func first(l *lab) (figures []figure, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
 		}
-		calls = max(calls, u.CallsOf(i+1))
-		if c := u.CallsOf(i + 1); c != 1 {
+		calls = max(calls, u.CallsOf(100+i))
+		if c := u.CallsOf(100 + i); c != 1 {
 			bad += fmt.Sprintf(" %s: %d", f.Name, c)
 		}
 		if with(answers, 200) > 0 {
