@@ -153,6 +153,12 @@ func (p *process) rss() int64 {
 	return 0
 }
 
+// descriptors is how many it has open.
+func (p *process) descriptors() int {
+	open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Process.Pid))
+	return len(open)
+}
+
 // logged is how many bytes it has written to its log.
 func (p *process) logged() int64 {
 	info, err := os.Stat(p.log)

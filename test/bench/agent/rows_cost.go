@@ -1,15 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -147,119 +141,4 @@ func shutdown(l *lab) ([]figure, error) {
 	}
 	took, status := time.Since(start), <-got
 	return []figure{{"shutdown: a request in flight, an idle connection", fmt.Sprintf("%s, answered %d", ms(took), status), "< 5 s, 200", took < 5*time.Second && status == 200}}, nil
-}
-
-// connections: one client's, while a neighbour asks ten times a second.
-func connections(l *lab) (figures []figure, err error) {
-	_, p, tokens, err := l.warmed(1)
-	if err != nil {
-		return nil, err
-	}
-	quiet := p.rss()
-	for _, attack := range []struct {
-		name string
-		make func(ctx context.Context) string
-	}{
-		{"10,000 idle connections", p.idle},
-		{"500 clients that send a byte in 100 ms", p.slow},
-		{"headers of 1 MB", p.header},
-	} {
-		ctx, cancel := context.WithCancel(context.Background())
-		var failed, asked atomic.Int64
-		var neighbour sync.WaitGroup
-		neighbour.Go(func() {
-			for ctx.Err() == nil {
-				asked.Add(1)
-				if a, err := askFrom("127.0.0.2", p.address, tokens[0]); err != nil || a != http.StatusOK {
-					failed.Add(1)
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
-		})
-		note := attack.make(ctx)
-		most := p.rss()
-		cancel()
-		neighbour.Wait()
-		figures = append(figures, figure{attack.name + ": a neighbour's requests", fmt.Sprintf("%d of %d failed; %s; memory %.0f MB, quiet %.0f MB", failed.Load(), asked.Load(), note, float64(most)/mb, float64(quiet)/mb), "0 failed", failed.Load() == 0})
-	}
-	return figures, nil
-}
-
-// askFrom asks from one of the addresses of loopback, which are clients of their own.
-func askFrom(from, address, token string) (status int, err error) {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 2 * time.Second}
-	conn, err := dialer.Dial("tcp", address)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
-	if _, err := conn.Write(request(address, token)); err != nil {
-		return 0, err
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return 0, err
-	}
-	return response.StatusCode, response.Body.Close()
-}
-
-func (p *process) idle(context.Context) string {
-	var open []net.Conn
-	for range 10000 {
-		conn, err := net.DialTimeout("tcp", p.address, time.Second)
-		if err != nil {
-			break // this process may open only so many
-		}
-		open = append(open, conn)
-	}
-	time.Sleep(time.Second)
-	descriptors, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Process.Pid))
-	for _, conn := range open {
-		_ = conn.Close()
-	}
-	return fmt.Sprintf("%d opened, %d kept", len(open), len(descriptors))
-}
-
-func (p *process) slow(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var clients sync.WaitGroup
-	var cut atomic.Int64
-	for range 500 {
-		clients.Go(func() {
-			conn, err := net.Dial("tcp", p.address)
-			if err != nil {
-				return
-			}
-			defer conn.Close()
-			for text := "GET /v1/credentials HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 1000); len(text) > 0 && ctx.Err() == nil; text = text[1:] {
-				if _, err := conn.Write([]byte(text[:1])); err != nil {
-					cut.Add(1)
-					return
-				}
-				time.Sleep(100 * time.Millisecond)
-			}
-		})
-	}
-	clients.Wait()
-	return fmt.Sprintf("%d cut off", cut.Load())
-}
-
-func (p *process) header(context.Context) string {
-	refused := 0
-	for range 50 {
-		conn, err := net.Dial("tcp", p.address)
-		if err != nil {
-			continue
-		}
-		_, _ = conn.Write([]byte("GET /v1/credentials HTTP/1.1\r\nHost: x\r\nAuthorization: " + strings.Repeat("a", 1<<20) + "\r\n\r\n")) // it may be cut off
-		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
-		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || response.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
-			refused++
-		}
-		_ = conn.Close()
-	}
-	return fmt.Sprintf("%d of 50 refused", refused)
 }
