@@ -37,6 +37,7 @@ var rows = []struct {
 	{"change", change},
 	{"flood", flood},
 	{"storm", storm},
+	{"cluster", whole},
 	{"families", families},
 	{"memory", memory},
 	{"program", program},
@@ -45,6 +46,8 @@ var rows = []struct {
 	{"rollout", rollout},
 	{"connections", connections},
 }
+
+var podsOfNode = flag.Int("pods", 10, "the pods of each node in the row cluster")
 
 func main() {
 	if body := os.Getenv(bareBody); body != "" {
