@@ -50,9 +50,10 @@ demo-cluster: ## The walk-through on two real nodes, then broken in eight ways (
 	@cd test/kube && $(GO) run ./cmd/kubelab build
 	@cd test/cluster && $(GO) run ./cmd/demo
 
-lint: ## go vet and golangci-lint
-	@$(GO) vet ./...
-	@$(GO) run $(LINT) run ./...
+lint: ## go vet and golangci-lint, in every module
+	@for module in . test/kube test/cluster deploy/render deploy/images; do \
+		echo "$$module" && (cd $$module && $(GO) vet ./... && $(GO) run $(LINT) run ./...) || exit 1; \
+	done
 
 generate: ## Write generated files anew (deploy/crds from api, deploy/install.yaml from the chart)
 	@$(GO) generate ./...

@@ -111,7 +111,7 @@ func (r *server) run(ctx context.Context) error {
 		// for at the end: a Lease that was not given back keeps the next leader waiting.
 		leading, resign := context.WithCancel(ctx)
 		var work sync.WaitGroup
-		work.Go(func() { _ = r.leader(set).Run(leading) })
+		work.Go(func() { r.leader(set).Run(leading) })
 		defer work.Wait()
 		defer resign()
 	}

@@ -222,9 +222,9 @@ func (f *eksing) authority(ctx context.Context, api client.Client) (string, erro
 		}
 		file = filepath.Join(cache, "podid", "eks-"+fileName(f.cluster.server())+".crt")
 	}
-	err := os.MkdirAll(filepath.Dir(file), 0o755)
+	err := os.MkdirAll(filepath.Dir(file), 0o755) //nolint:gosec // a CA is public
 	if err == nil {
-		err = os.WriteFile(file, []byte(o.Data["ca.crt"]), 0o644)
+		err = os.WriteFile(file, []byte(o.Data["ca.crt"]), 0o644) //nolint:gosec // a CA is public
 	}
 	if err != nil {
 		return "", problem.New(problem.Usage, "the CA cannot be written to %s", file).Because("%v", err).Fixed("give --ca-bundle FILE")

@@ -16,7 +16,7 @@ import (
 
 // write makes the archive of the image called name, of all platforms.
 func write(archive, name string, p product, platforms []platform) (digest v1.Hash, size int64, err error) {
-	index := v1.ImageIndex(mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, on := range platforms {
 		made, err := image(p, on)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -50,55 +49,52 @@ type Release struct {
 }
 
 // Render is the chart at folder with the release's values over its own: its objects
-// in their order, and the notes.
-func Render(folder string, release Release) ([]Object, string, error) {
+// in their order.
+func Render(folder string, release Release) ([]Object, error) {
 	chart, err := loader.Load(folder)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	capabilities := common.DefaultCapabilities.Copy()
 	if release.KubernetesVersion != "" {
 		version, err := common.ParseKubeVersion(release.KubernetesVersion)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		capabilities.KubeVersion = *version
 	}
 	values, err := util.ToRenderValues(chart, release.Values,
 		common.ReleaseOptions{Name: "podid", Namespace: cmp.Or(release.Namespace, Namespace), Revision: 1, IsInstall: true}, capabilities)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if release.Service != "" {
 		values["Release"].(map[string]any)["Service"] = release.Service
 	}
 	files, err := engine.Render(chart, values)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	var objects []Object
-	notes := ""
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		switch {
-		case path.Base(name) == "NOTES.txt":
-			notes = files[name]
-		case strings.HasSuffix(name, ".yaml"):
-			found, err := split(files[name])
-			if err != nil {
-				return nil, "", fmt.Errorf("%s: %w", name, err)
-			}
-			objects = append(objects, found...)
+		if !strings.HasSuffix(name, ".yaml") { // NOTES.txt
+			continue
 		}
+		found, err := split(files[name])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		objects = append(objects, found...)
 	}
 	for _, o := range objects {
 		if !slices.Contains(order, o.Kind) {
-			return nil, "", fmt.Errorf("%s %s: its kind has no place in the order", o.Kind, o.Name)
+			return nil, fmt.Errorf("%s %s: its kind has no place in the order", o.Kind, o.Name)
 		}
 	}
 	slices.SortStableFunc(objects, func(a, b Object) int {
 		return cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind))
 	})
-	return objects, notes, nil
+	return objects, nil
 }
 
 // split takes a file of YAML documents apart.
@@ -143,7 +139,7 @@ const tail = `# Base credentials, if podid-auth is to sign with a user's key. An
 
 // Install is install.yaml: the chart with its default values, and its namespace.
 func Install(folder string) ([]byte, error) {
-	objects, _, err := Render(folder, Release{Service: "podid", Values: map[string]any{"namespace": map[string]any{"create": true}}})
+	objects, err := Render(folder, Release{Service: "podid", Values: map[string]any{"namespace": map[string]any{"create": true}}})
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ var values = map[string]string{
 
 func render(t *testing.T, of, version string) []Object {
 	t.Helper()
-	objects, _, err := Render(chartFolder, Release{KubernetesVersion: version, Values: parse(t, of)})
+	objects, err := Render(chartFolder, Release{KubernetesVersion: version, Values: parse(t, of)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,11 +102,11 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		`settings: {clustername: lab}`, `settings: {account: 111122223333}`, `settings: {region: "eu'+x"}`, `settings: {annotations: true}`,
 		`agent: {replicas: 2}`, `images: {registry: ""}`, `webhook: {enabled: "yes"}`, `labelledscope: {enabled: true}`,
 	} {
-		if _, _, err := Render(chartFolder, Release{Values: parse(t, of)}); err == nil {
+		if _, err := Render(chartFolder, Release{Values: parse(t, of)}); err == nil {
 			t.Errorf("%s is accepted", of)
 		}
 	}
-	if _, _, err := Render(chartFolder, Release{KubernetesVersion: "v1.35.0", Values: parse(t, `labelledScope: {enabled: true}`)}); err == nil || !strings.Contains(err.Error(), "1.36") {
+	if _, err := Render(chartFolder, Release{KubernetesVersion: "v1.35.0", Values: parse(t, `labelledScope: {enabled: true}`)}); err == nil || !strings.Contains(err.Error(), "1.36") {
 		t.Errorf("the labelled scope before Kubernetes 1.36: %v", err)
 	}
 }
@@ -316,10 +316,7 @@ func rights(role map[string]any) []string {
 	verbs := map[string][]string{}
 	for _, r := range role["rules"].([]any) {
 		rule := r.(map[string]any)
-		var about []string
-		for _, path := range list(rule["nonResourceURLs"]) {
-			about = append(about, path)
-		}
+		about := slices.Clone(list(rule["nonResourceURLs"]))
 		for _, group := range list(rule["apiGroups"]) {
 			for _, resource := range list(rule["resources"]) {
 				name := strings.TrimSuffix(resource+"."+group, ".")

@@ -101,7 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, p.name(), start, err)
 		return
 	}
-	if a := s.hit(p, raw, start); a != nil {
+	if a := s.hit(p, start); a != nil {
 		a.write(w)
 		s.metrics.hits.observe(s.now().Sub(start))
 		return

@@ -103,7 +103,7 @@ func (s *Server) known(sum digest, now time.Time) *pod {
 }
 
 // hit returns the pod's answer if it is ready.
-func (s *Server) hit(p *pod, raw string, now time.Time) *answer {
+func (s *Server) hit(p *pod, now time.Time) *answer {
 	a := p.answer.Load()
 	if a == nil || !s.fresh(a, now) {
 		return nil

@@ -118,7 +118,7 @@ func (r *Replicas) inOrder(request *http.Request) ([]*replica, error) {
 	}
 	if r.resolving == nil && (len(r.known) == 0 || time.Since(r.looked) > resolveEvery) {
 		r.resolving = make(chan struct{})
-		go r.resolve(host, port)
+		go r.resolve(host, port) //nolint:gosec // for all requests, not for this one alone
 	}
 	resolving := r.resolving
 	if len(r.known) == 0 {

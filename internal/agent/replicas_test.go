@@ -149,13 +149,15 @@ func TestAgentsSpreadOverTheReplicas(t *testing.T) {
 
 func TestTheNextReplicaIsAskedWhenOneCannotAnswer(t *testing.T) {
 	for name, fault := range map[string]func(r *replica){
-		"refuses connections":  func(r *replica) { r.Close() },
-		"is stopping":          func(r *replica) { r.is(saying(503, problem.AuthUnavailable)) },
-		"is behind":            func(r *replica) { r.is(saying(503, problem.ReplicaBehind)) },
-		"sees no API server":   func(r *replica) { r.is(saying(503, problem.ClusterUnavailable)) },
-		"answers through HTML": func(r *replica) { r.is(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 503) }) },
-		"breaks off":           func(r *replica) { r.is(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }) },
-		"resets connections":   func(r *replica) { r.is(func(http.ResponseWriter, *http.Request) { r.CloseClientConnections() }) },
+		"refuses connections": func(r *replica) { r.Close() },
+		"is stopping":         func(r *replica) { r.is(saying(503, problem.AuthUnavailable)) },
+		"is behind":           func(r *replica) { r.is(saying(503, problem.ReplicaBehind)) },
+		"sees no API server":  func(r *replica) { r.is(saying(503, problem.ClusterUnavailable)) },
+		"answers through HTML": func(r *replica) {
+			r.is(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusServiceUnavailable) })
+		},
+		"breaks off":         func(r *replica) { r.is(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }) },
+		"resets connections": func(r *replica) { r.is(func(http.ResponseWriter, *http.Request) { r.CloseClientConnections() }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			replicas := []*replica{startReplica(t), startReplica(t)}

@@ -74,7 +74,7 @@ func closedByPeer(conn net.Conn) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	_, err := conn.Read(make([]byte, 1))
 	timeout, is := err.(net.Error)
-	return err != nil && !(is && timeout.Timeout())
+	return err != nil && (!is || !timeout.Timeout())
 }
 
 func TestAClientAtItsBoundLosesItsOldestIdleConnection(t *testing.T) {

@@ -54,16 +54,16 @@ type Leader struct {
 }
 
 // Run stands for election until ctx ends, again whenever it has lost.
-func (l *Leader) Run(ctx context.Context) error {
+func (l *Leader) Run(ctx context.Context) {
 	for {
 		err := l.stand(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		l.log().Warn("not leading any more, standing again", "cause", fmt.Sprint(err))
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(2 * time.Second):
 		}
 	}

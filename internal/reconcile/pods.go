@@ -107,7 +107,8 @@ func (p *pods) association(ctx context.Context, account types.NamespacedName) (*
 		return p.annotation(ctx, account)
 	case err != nil:
 		return nil, err
-	case o.DeletionTimestamp != nil || kube.Check(o) != nil:
+	}
+	if binds := o.DeletionTimestamp == nil && kube.Check(o) == nil; !binds {
 		return nil, nil
 	}
 	return new(kube.Association(o)), nil

@@ -22,7 +22,6 @@ type statuses struct {
 	api     client.Client
 	cluster podid.Cluster
 	log     *slog.Logger
-	metrics *Metrics
 }
 
 func (s *statuses) start(w *workshop) error {

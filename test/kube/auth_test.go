@@ -292,7 +292,7 @@ func streamOfANode(t *testing.T, w *authWorld) {
 		}
 	}
 	for range 30 { // more than there may be
-		l = r.listen(t, w.agent(t, 2))
+		r.listen(t, w.agent(t, 2))
 	}
 	eventually(t, "an agent has four streams at most", func(context.Context) error {
 		if open := w.metric(t, r, "podid_auth_streams"); open != "5" {

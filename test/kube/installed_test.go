@@ -105,11 +105,7 @@ func (w *installed) lead(t testing.TB, settle time.Duration) (stop func()) {
 		Rotation: certificate.Rotation{Settle: settle}, Log: slog.New(slog.NewTextHandler(w.log, nil)),
 	}
 	var done sync.WaitGroup
-	done.Go(func() {
-		if err := leader.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	done.Go(func() { leader.Run(ctx) })
 	stop = func() { cancel(); done.Wait() }
 	t.Cleanup(stop)
 	return stop

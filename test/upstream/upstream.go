@@ -43,7 +43,6 @@ type Server struct {
 	issuer *token.Issuer
 	http   *httptest.Server
 	fault  atomic.Pointer[Fault]
-	wrong  atomic.Bool // certificate
 
 	mu        sync.Mutex
 	pods      map[string]stream.Version

@@ -35,8 +35,6 @@ type account struct {
 
 type name struct{ namespace, account string }
 
-func (a *account) key() name { return name{a.Namespace, a.Name} }
-
 // newAccount is nil for a service account that is not annotated, or is being deleted.
 func newAccount(o *corev1.ServiceAccount) *account {
 	a, is := annotated(o)
