@@ -6,11 +6,14 @@ import (
 	"github.com/openpodidentity/podid/test/cluster/lab"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/agentrestarted"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/apiserveraway"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/applied"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/associationchanged"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/associationdeleted"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/carotated"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/clockskew"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/forgedagent"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/labelledscope"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/nodeadded"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/nodescope"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/podbeforeassociation"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/podended"
@@ -47,11 +50,16 @@ var scenarios = []struct {
 	{"replicaskilled", replicaskilled.Run},
 	{"replicaheldback", replicaheldback.Run},
 	{"carotated", carotated.Run},
+	// Before the API server is away: for a while after that a kubelet starts pods with a Secret as it was before, for its
+	// watches, too, are opened again late.
+	{"principals", principals.Run},
 	{"apiserveraway", apiserveraway.Run},
 	{"signingkeyremoved", signingkeyremoved.Run},
 	{"upgrade", upgrade.Run},
-	{"principals", principals.Run},
 	{"uninstall", uninstall.Run},
+	{"applied", applied.Run},
+	{"labelledscope", labelledscope.Run},
+	{"nodeadded", nodeadded.Run},
 }
 
 // TestScenarios runs every scenario, one after the other, in one cluster.

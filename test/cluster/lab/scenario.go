@@ -158,6 +158,17 @@ func refused(p *Pod, a ask.Answer, code problem.Code) error {
 	return nil
 }
 
+// RunPodid runs the program podid as an administrator, and logs how long that took and what it said.
+func (s *Scenario) RunPodid(args ...string) {
+	s.Helper()
+	began := time.Now()
+	said, err := s.Podid(s.Ctx(), args...)
+	if err != nil {
+		s.Fatalf("podid %s: %v: %s", strings.Join(args, " "), err, said)
+	}
+	s.Logf("%v: %s", time.Since(began).Round(100*time.Millisecond), said)
+}
+
 // RoleOf is the name of the role that a pod is a session of.
 func (s *Scenario) RoleOf(ctx context.Context, p *Pod) (string, error) {
 	a, err := p.Identity(ctx)

@@ -33,7 +33,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	}
 
 	s.Step("`podid uninstall` removes")
-	run(s, "uninstall", "--yes")
+	s.RunPodid("uninstall", "--yes")
 
 	s.Step("No object of podid is left")
 	left := objects(s)
@@ -61,7 +61,7 @@ func Run(t *testing.T, l *lab.Lab) {
 
 	s.Step("`podid uninstall --delete-associations`")
 	file := filepath.Join(t.TempDir(), "associations.yaml")
-	run(s, "uninstall", "--yes", "--delete-associations", "--export", file)
+	s.RunPodid("uninstall", "--yes", "--delete-associations", "--export", file)
 	if left := objects(s); len(left) > 0 {
 		t.Errorf("left: %s", strings.Join(left, ", "))
 	}
@@ -96,16 +96,6 @@ func Run(t *testing.T, l *lab.Lab) {
 		return nil
 	})
 	s.BecomesServed(again, lab.Takes)
-}
-
-func run(s *lab.Scenario, args ...string) {
-	s.Helper()
-	began := time.Now()
-	out, err := s.Podid(s.Ctx(), args...)
-	if err != nil {
-		s.Fatalf("podid %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	s.Logf("%v: %s", time.Since(began).Round(100*time.Millisecond), out)
 }
 
 // objects are those of podid, of every kind that the cluster has, by name; but for Events, and for what the API server itself
