@@ -44,7 +44,7 @@ test-kube: ## What needs a real Kubernetes (the first time it builds one: 6 to 1
 	@cd test/kube && $(GO) vet ./... && $(GO) test -count=1 -timeout 30m $(KUBEFLAGS) ./...
 
 test-cluster: ## The scenarios on two real nodes with podid on them (Linux, root; skips by name elsewhere)
-	@cd test/cluster && $(GO) vet ./... && $(GO) test -v -count=1 -timeout 25m $(CLUSTERFLAGS) .
+	@cd test/cluster && GOOS=linux $(GO) vet ./... && $(GO) test -v -count=1 -timeout 25m $(CLUSTERFLAGS) .
 
 demo-cluster: ## The walk-through on two real nodes, then broken in eight ways (Linux, root; the first time it builds a Kubernetes)
 	@cd test/kube && $(GO) run ./cmd/kubelab build
