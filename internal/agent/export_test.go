@@ -1,5 +1,7 @@
 package agent
 
+import "time"
+
 // Statuses is the table, for its test.
 var Statuses = statuses
 
@@ -12,3 +14,10 @@ func (s *Server) Remembered() (pods, tokens int) {
 
 // Repack is a token after it was kept.
 func Repack(raw string) string { return pack(raw).String() }
+
+// Outdated makes the last look-up one that is due again.
+func (r *Replicas) Outdated() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked = time.Time{}
+}

@@ -27,6 +27,10 @@ const (
 	resolveEvery = 10 * time.Second
 	// resolveWithin bounds a look-up.
 	resolveWithin = 5 * time.Second
+	// lookAgainAfter is how soon they are looked up once more where one failed, and
+	// lookAgainWithin how long a request that found none waits for that: what it was told must
+	// still reach the SDK in time.
+	lookAgainAfter, lookAgainWithin = 500 * time.Millisecond, 200 * time.Millisecond
 	// suspectFor is how long a replica that failed comes last.
 	suspectFor = 5 * time.Second
 )
@@ -61,7 +65,7 @@ type replica struct {
 }
 
 // RoundTrip implements http.RoundTripper.
-func (r *Replicas) RoundTrip(request *http.Request) (response *http.Response, err error) {
+func (r *Replicas) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Body != nil {
 		defer request.Body.Close()
 	}
@@ -69,30 +73,45 @@ func (r *Replicas) RoundTrip(request *http.Request) (response *http.Response, er
 	if err != nil {
 		return nil, err
 	}
-	for i, one := range replicas {
+	response, next, err := r.ask(request, replicas)
+	if !next {
+		return response, err
+	}
+	// None that was known can: each may have been replaced since.
+	others := r.lookAgain(request, replicas)
+	if len(others) == 0 {
+		return response, err
+	}
+	if response != nil {
+		_ = response.Body.Close()
+	}
+	response, _, err = r.ask(request, others)
+	return response, err
+}
+
+// ask asks one replica after the other, until one can answer. next says that none could,
+// and that there is still time and cause to ask another.
+func (r *Replicas) ask(request *http.Request, replicas []*replica) (response *http.Response, next bool, err error) {
+	for _, one := range replicas {
+		if response != nil {
+			_ = response.Body.Close()
+		}
 		again := request.Clone(request.Context())
 		if request.GetBody != nil {
 			if again.Body, err = request.GetBody(); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 		}
 		response, err = one.transport.RoundTrip(again)
-		last := i == len(replicas)-1 || request.Context().Err() != nil || request.Body != nil && request.GetBody == nil
-		switch {
-		case err != nil:
-			r.suspect(one)
-		case response.StatusCode == http.StatusServiceUnavailable && !last:
-			if last = sameEverywhere(response); !last {
-				r.suspect(one)
-			}
-		default:
-			last = true
+		if err == nil && (response.StatusCode != http.StatusServiceUnavailable || sameEverywhere(response)) {
+			return response, false, nil
 		}
-		if last {
-			return response, err
+		r.suspect(one)
+		if request.Context().Err() != nil || request.Body != nil && request.GetBody == nil {
+			return response, false, err
 		}
 	}
-	return response, err
+	return response, true, err
 }
 
 // sameEverywhere reports whether another replica would be refused by the same STS. It leaves
@@ -110,30 +129,65 @@ func sameEverywhere(response *http.Response) bool {
 // inOrder is the replicas in the order in which to ask them.
 func (r *Replicas) inOrder(request *http.Request) ([]*replica, error) {
 	r.once.Do(func() { r.seed = maphash.MakeSeed() })
-	host, port := request.URL.Hostname(), cmp.Or(request.URL.Port(), map[string]string{"https": "443", "http": "80"}[request.URL.Scheme])
+	host, port := authority(request)
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if name := net.JoinHostPort(host, port); name != r.host {
 		r.host, r.looked = name, time.Time{}
 		r.replace(nil, host)
 	}
-	if r.resolving == nil && (len(r.known) == 0 || time.Since(r.looked) > resolveEvery) {
-		r.resolving = make(chan struct{})
-		go r.resolve(host, port) //nolint:gosec // for all requests, not for this one alone
-	}
-	resolving := r.resolving
+	resolving := r.look(host, port)
 	if len(r.known) == 0 {
 		r.mu.Unlock()
 		select {
 		case <-resolving:
 		case <-request.Context().Done():
-			return nil, request.Context().Err()
 		}
 		r.mu.Lock()
+		if err := request.Context().Err(); err != nil {
+			return nil, err
+		}
 	}
-	defer r.mu.Unlock()
 	if len(r.known) == 0 {
 		return nil, cmp.Or(r.failed, errors.New("the name of podid-auth has no address"))
 	}
+	return r.sorted(), nil
+}
+
+// lookAgain is the replicas that are found now and were not asked.
+func (r *Replicas) lookAgain(request *http.Request, asked []*replica) []*replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if resolving := r.look(authority(request)); resolving != nil {
+		r.mu.Unlock()
+		timer := time.NewTimer(lookAgainWithin)
+		select {
+		case <-resolving:
+		case <-timer.C:
+		case <-request.Context().Done():
+		}
+		timer.Stop()
+		r.mu.Lock()
+	}
+	return slices.DeleteFunc(r.sorted(), func(one *replica) bool { return slices.Contains(asked, one) })
+}
+
+func authority(request *http.Request) (host, port string) {
+	return request.URL.Hostname(), cmp.Or(request.URL.Port(), map[string]string{"https": "443", "http": "80"}[request.URL.Scheme])
+}
+
+// look begins a look-up if it is time for one. What it returns is closed when the look-up that
+// is under way has ended; nil if none is. mu is held.
+func (r *Replicas) look(host, port string) <-chan struct{} {
+	if r.resolving == nil && (len(r.known) == 0 || time.Since(r.looked) > resolveEvery) {
+		r.resolving = make(chan struct{})
+		go r.resolve(host, port)
+	}
+	return r.resolving
+}
+
+// sorted is the known ones, those that failed of late last. mu is held.
+func (r *Replicas) sorted() []*replica {
 	now := time.Now()
 	suspect := func(one *replica) int {
 		if now.Sub(one.failed) < suspectFor {
@@ -143,7 +197,7 @@ func (r *Replicas) inOrder(request *http.Request) ([]*replica, error) {
 	}
 	return slices.SortedFunc(slices.Values(r.known), func(a, b *replica) int {
 		return cmp.Or(cmp.Compare(suspect(a), suspect(b)), cmp.Compare(a.rank, b.rank))
-	}), nil
+	})
 }
 
 // resolve looks the addresses up. Those that were known are kept while that fails.
@@ -227,7 +281,7 @@ func (r *Replicas) suspect(one *replica) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	one.failed = time.Now()
-	if time.Since(r.looked) > time.Second {
+	if time.Since(r.looked) > lookAgainAfter {
 		r.looked = time.Time{}
 	}
 }

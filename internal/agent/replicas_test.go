@@ -96,6 +96,16 @@ func (a *addresses) add(address string) {
 	a.are = append(a.are, address)
 }
 
+// set lets these be the replicas that are found.
+func (a *addresses) set(replicas []*replica) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.are = nil
+	for _, r := range replicas {
+		a.are = append(a.are, r.address())
+	}
+}
+
 func (a *addresses) resolve(_ context.Context, host, port string) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -178,6 +188,52 @@ func TestTheNextReplicaIsAskedWhenOneCannotAnswer(t *testing.T) {
 				t.Errorf("%d and %d calls", first, second)
 			}
 		})
+	}
+}
+
+func TestReplicasThatWereAllReplacedAreFoundByTheRequestThatMissesThem(t *testing.T) {
+	for name, end := range map[string]func(*replica){
+		"they are gone":    func(r *replica) { r.Close() },
+		"one says it ends": func(r *replica) { r.is(saying(503, problem.AuthUnavailable)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := []*replica{startReplica(t), startReplica(t)}, []*replica{startReplica(t), startReplica(t)}
+			c, found := through(t, append(slices.Clone(before), after...)...)
+			found.set(before)
+			if err := ask(t, c); err != nil {
+				t.Fatal(err)
+			}
+			found.set(after)
+			c.HTTP.Transport.(*agent.Replicas).Outdated()
+			before[0].Close()
+			end(before[1])
+			if err := ask(t, c); err != nil {
+				t.Error(err)
+			}
+			if n := after[0].calls.Load() + after[1].calls.Load(); n != 1 {
+				t.Errorf("%d calls of those that are there", n)
+			}
+		})
+	}
+}
+
+func TestWhatNoReplicaCanIsToldThoughTheirNameIsNotFoundAgain(t *testing.T) {
+	a := startReplica(t)
+	c, _ := through(t, a)
+	if err := ask(t, c); err != nil {
+		t.Fatal(err)
+	}
+	a.is(saying(503, problem.ClusterUnavailable))
+	replicas := c.HTTP.Transport.(*agent.Replicas)
+	end := make(chan struct{})
+	defer close(end)
+	replicas.Resolve = func(context.Context, string, string) ([]string, error) {
+		<-end
+		return nil, context.Canceled
+	}
+	replicas.Outdated()
+	if err := ask(t, c); problem.Of(err).Code != problem.ClusterUnavailable {
+		t.Errorf("got %v", err)
 	}
 }
 
