@@ -1,6 +1,10 @@
 package auth
 
-import "github.com/openpodidentity/podid/problem"
+import (
+	"reflect"
+
+	"github.com/openpodidentity/podid/problem"
+)
 
 // Exception is a row of the table, for its test.
 type Exception struct {
@@ -16,3 +20,6 @@ func Exceptions() map[problem.Code]Exception {
 	}
 	return m
 }
+
+// Record is the type of a line of the audit record.
+var Record = reflect.TypeFor[record]()
