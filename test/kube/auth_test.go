@@ -5,11 +5,14 @@ package kube_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +45,7 @@ func TestAuth(t *testing.T) {
 		{"APodIsServedTheMomentItIsMade", newPods},
 		{"APodThatEndsIsServedUntilItHasFinished", endingPods},
 		{"AnAgentIsProvedByItsLivePod", forgedAgents},
+		{"WhoSignsNeedsAGrantInTheWholeCluster", signedAgents},
 		{"TheStreamTellsOfTheNodeAlone", streamOfANode},
 		{"AReplicaHeldBackPutsNoRoleBack", replicaHeldBack},
 		{"AReplicaThatDrainsEndsStreamsAndFinishes", drains},
@@ -395,12 +399,54 @@ func replicaHeldBack(t *testing.T, w *authWorld) {
 	})
 }
 
+// drains: a replica that is told to end serves until nobody is sent to it, and finishes what is under way by then, also
+// where STS takes its time.
 func drains(t *testing.T, w *authWorld) {
-	r := w.start(t, w.kubeconfig(t, "podid-auth"), nil).isReady(t)
-	l := r.listen(t, w.agent(t, 1))
+	const drain, stsTakes = 3 * time.Second, 500 * time.Millisecond
+	asked := make(chan struct{}, 100)
+	sts := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		time.Sleep(stsTakes)
+		w.aws.ServeHTTP(rw, r)
+	}))
+	defer sts.Close()
+	settings := map[string]string{"clusterName": "lab", "region": "eu-central-1", "account": "111122223333", "stsEndpoint": sts.URL, "principal": "service"}
+	r := w.start(t, w.kubeconfig(t, "podid-auth"), settings, "--drain", drain.String()).isReady(t)
+	w.associate(t, "cart", "reader")
+	pod := w.pod(t, "shop", "drained", "cart", "node1")
+	defer w.end(t, pod)
+	raw, agent := w.token(t, pod, audiencePods), w.agent(t, 1)
+	wantRole(t, r.ask(t, agent, raw), "reader")
+	<-asked
+	l := r.listen(t, agent)
+
+	var exchanges sync.WaitGroup
+	exchange := func() {
+		exchanges.Go(func() { wantRole(t, r.ask(t, agent, raw), "reader") })
+		select {
+		case <-asked:
+		case <-time.After(5 * time.Second):
+			t.Fatal("STS is not asked")
+		}
+	}
+	exchange()
 	began := time.Now()
 	if err := r.process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
+	}
+	eventually(t, "it is not ready any more", func(ctx context.Context) error {
+		if r.readiness(ctx) == nil {
+			return errors.New("it is ready")
+		}
+		return nil
+	})
+	for time.Since(began) < drain-stsTakes+100*time.Millisecond { // the last ones are under way when it ends
+		exchange()
+		time.Sleep(50 * time.Millisecond)
+	}
+	exchanges.Wait()
+	if took := time.Since(began); took < drain {
+		t.Errorf("nothing was under way when it ended: %s", took)
 	}
 	for {
 		m, _ := l.next(t)

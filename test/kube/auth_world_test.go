@@ -280,6 +280,11 @@ func (r *authReplica) ask(t *testing.T, agent, raw string, heard ...stream.Versi
 	for _, v := range heard {
 		request.Header.Set(auth.HeaderAssociation, v.String())
 	}
+	return r.answer(t, request)
+}
+
+func (r *authReplica) answer(t *testing.T, request *http.Request) answer {
+	t.Helper()
 	response, err := r.http.Do(request)
 	if err != nil {
 		t.Fatal(err)
