@@ -46,7 +46,7 @@ func (o options) server(log *slog.Logger) *agent.Server {
 	return &agent.Server{
 		Node: o.node, Hosts: o.hosts,
 		MaxStaleness: o.maxStaleness,
-		Limits:       agent.Limits{Rate: o.rate, Pods: o.pods, Calls: o.calls, Waiting: o.queue},
+		Limits:       agent.Limits{Rate: o.rate, Burst: o.burst, Pods: o.pods, Calls: o.calls, Waiting: o.queue},
 		Log:          log,
 	}
 }

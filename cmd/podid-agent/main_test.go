@@ -148,11 +148,11 @@ func (r *running) ask(token string) (status int, body string, err error) {
 	return get("http://"+r.listen[0]+"/v1/credentials", token)
 }
 
-// asAnSDK asks again where the agent says that it may help, as SDKs do: a program under
-// the race detector is slow to make its first connection.
+// asAnSDK asks as SDKs do, three times, where podid-auth has not answered in time: under the race
+// detector, beside other tests, a first call may take longer. No other refusal is let pass.
 func (r *running) asAnSDK(token string) (status int, body string, err error) {
-	for range 5 {
-		if status, body, err = r.ask(token); status != http.StatusServiceUnavailable {
+	for range 3 {
+		if status, body, err = r.ask(token); !strings.Contains(body, "did not answer within") {
 			break
 		}
 	}
@@ -210,7 +210,7 @@ func TestAliveIsNotReady(t *testing.T) {
 	}
 	r := start(t, o)
 	r.until(t, "/healthz", 200)
-	if body := r.until(t, "/readyz", 503); !strings.Contains(body, `"code":"auth-unavailable"`) {
+	if body := r.until(t, "/readyz", 503); !strings.HasPrefix(body, "auth-unavailable: ") {
 		t.Errorf("got %s", body)
 	}
 	// The volume comes, and later its certificates change: neither takes a restart.
@@ -225,7 +225,7 @@ func TestItIsNotReadyWhereTheNodeHasNotTheAddress(t *testing.T) {
 	o.listen = []string{"192.0.2.1:8080"} // RFC 5737: nobody has it
 	r := start(t, o)
 	r.until(t, "/healthz", 200)
-	if body := r.until(t, "/readyz", 503); !strings.Contains(body, `"code":"address-unavailable"`) {
+	if body := r.until(t, "/readyz", 503); !strings.HasPrefix(body, "address-unavailable: ") {
 		t.Errorf("got %s", body)
 	}
 }
@@ -337,11 +337,14 @@ func TestItDrainsAndEndsInTime(t *testing.T) {
 
 func TestWrongFlagsSayWhatIsRight(t *testing.T) {
 	for args, want := range map[string]string{
-		"--listen here":     "write it as 169.254.170.23:80",
-		"--log-level loud":  "debug, info, warn or error",
-		"--no-such-flag":    "no-such-flag",
-		"serve":             "serve",
-		"address --restore": "restore",
+		"--listen here":       "write it as 169.254.170.23:80",
+		"--log-level loud":    "debug, info, warn or error",
+		"--max-burst 0":       "a number from 1 to 1000000",
+		"--max-rate 2000000":  "a number from 1 to 1000000",
+		"--max-staleness -1s": "a second or more",
+		"--no-such-flag":      "no-such-flag",
+		"serve":               "serve",
+		"address --restore":   "restore",
 	} {
 		var out bytes.Buffer
 		if code := program.Run(newRoot(), strings.Fields(args), &out); code != 1 || !strings.Contains(out.String(), want) {

@@ -5,21 +5,24 @@ import (
 	"os"
 	"time"
 
+	"github.com/openpodidentity/podid/problem"
+
 	"github.com/spf13/pflag"
 )
 
 // options are the flags. They are read here and become fields elsewhere.
 type options struct {
-	auth, caFile, tokenFile  string
-	node                     string
-	listen                   []string
-	probes, metrics          string
-	handover                 string
-	hosts                    []string
-	maxStaleness             time.Duration
-	connections, perClient   int
-	rate, pods, calls, queue int
-	logLevel                 string
+	auth, caFile, tokenFile string
+	node                    string
+	listen                  []string
+	probes, metrics         string
+	handover                string
+	hosts                   []string
+	maxStaleness            time.Duration
+	connections, perClient  int
+	rate, burst             int
+	pods, calls, queue      int
+	logLevel                string
 
 	eks                               bool
 	cluster, region, endpoint, issuer string
@@ -41,6 +44,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.connections, "max-connections", 4096, "connections in all")
 	f.IntVar(&o.perClient, "max-connections-per-client", 1024, "connections of one IP address")
 	f.IntVar(&o.rate, "max-rate", 300, "requests a second of one pod")
+	f.IntVar(&o.burst, "max-burst", 1000, "requests of one pod at once, after a pause")
 	f.IntVar(&o.pods, "max-pods", 4096, "pods that are remembered")
 	f.IntVar(&o.calls, "max-calls", 8, "calls to podid-auth at once")
 	f.IntVar(&o.queue, "max-waiting", 1024, "pods that wait for such a call")
@@ -50,4 +54,30 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.endpoint, "endpoint", "", "with --eks: EKS Auth; empty: AWS_ENDPOINT_URL_EKS_AUTH, or AWS's of the region")
 	f.StringVar(&o.issuer, "issuer", "", "with --eks: the issuer whose public keys prove tokens; empty: EKS Auth proves them, each anew")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// check refuses a limit that lets nobody in, or that is none.
+func (o *options) check() error {
+	for _, l := range []struct {
+		flag            string
+		is, least, most int
+	}{
+		{"max-connections", o.connections, 16, 1 << 20},
+		{"max-connections-per-client", o.perClient, 1, 1 << 20},
+		{"max-rate", o.rate, 1, 1e6},
+		{"max-burst", o.burst, 1, 1e6},
+		{"max-pods", o.pods, 1, 1e5},
+		{"max-calls", o.calls, 1, 1e3},
+		{"max-waiting", o.queue, 1, 1e5},
+	} {
+		if l.is < l.least || l.is > l.most {
+			return problem.New(problem.Usage, "--%s cannot be %d", l.flag, l.is).
+				Because("it is a limit that the node's pods share").Fixed("give a number from %d to %d", l.least, l.most)
+		}
+	}
+	if o.maxStaleness < time.Second {
+		return problem.New(problem.Usage, "--max-staleness cannot be %s", o.maxStaleness).
+			Because("it is how long credentials are served without news of their pod").Fixed("give a second or more, such as 1h")
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"runtime/metrics"
@@ -12,26 +11,14 @@ import (
 	"github.com/openpodidentity/podid/problem"
 )
 
-// probes answer the kubelet: alive as long as the program runs, ready when pods can
-// reach it and it has what it needs to answer them.
-func probes(addresses []string, ready func() error) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		err := reachable(r.Context(), addresses)
-		if err == nil {
-			err = ready()
+// ready is when pods can reach the agent, and it has what it needs to answer them.
+func ready(ctx context.Context, addresses []string, server *agent.Server) func() error {
+	return func() error {
+		if err := reachable(ctx, addresses); err != nil {
+			return err
 		}
-		if err == nil {
-			_, _ = w.Write([]byte("ok\n"))
-			return
-		}
-		p := problem.Of(err)
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = json.NewEncoder(w).Encode(map[string]string{"code": string(p.Code), "message": p.Message()})
-	})
-	return mux
+		return server.Ready()
+	}
 }
 
 // reachable says whether the node has one of the addresses: those of IPv6 are not on every node.

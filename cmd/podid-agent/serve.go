@@ -32,6 +32,9 @@ const (
 
 // serve answers the SDKs until ctx ends.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	server, err := newNode(ctx, o, log)
 	if err != nil {
 		return err
@@ -57,7 +60,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		headroom(ctx)
 		return nil
 	})
-	seats := []*seat{newSeat(o.probes, probes(o.listen, server.Ready), log)}
+	seats := []*seat{newSeat(o.probes, listen.Probes(ready(ctx, o.listen, server.Server)), log)}
 	if o.metrics != "" {
 		seats = append(seats, newSeat(o.metrics, scrapes(server.Server), log))
 	}
