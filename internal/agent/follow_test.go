@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -104,12 +105,28 @@ type auths []*hearing
 
 // hearing is a replica that has heard from the API server until a time, or hears still.
 type hearing struct {
+	mu      sync.Mutex
 	until   time.Time // zero: it hears
 	pods    map[int]stream.Version
 	asked   int // for a stream
 	refused int
 }
 
+// hears makes these its pods, as of a time if it hears nothing after it.
+func (h *hearing) hears(pods map[int]stream.Version, until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pods, h.until = pods, until
+}
+
+// streams is for how many it was asked, and how many it refused.
+func (h *hearing) streams() (asked, refused int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked, h.refused
+}
+
+// age is how old its news are. mu is held.
 func (h *hearing) age() time.Duration {
 	if h.until.IsZero() {
 		return 0
@@ -119,25 +136,37 @@ func (h *hearing) age() time.Duration {
 
 func (a auths) Open(ctx context.Context, within time.Duration) (agent.Lines, error) {
 	for _, h := range a {
-		h.asked++
-		if within == 0 || h.age() <= within {
+		if h.takes(within) {
 			return streamFunc(h.say).Open(ctx, within)
 		}
-		h.refused++
 	}
 	return nil, problem.New(problem.ClusterUnavailable, "no news")
 }
 
+func (h *hearing) takes(within time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	if within == 0 || h.age() <= within {
+		return true
+	}
+	h.refused++
+	return false
+}
+
 func (h *hearing) say(ctx context.Context, say func(stream.Message)) error {
-	aged := func(m stream.Message) stream.Message {
+	aged := func(make func() stream.Message) stream.Message {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		m := make()
 		m.Age = int64(h.age() / time.Second)
 		return m
 	}
-	say(aged(listed(h.pods)))
+	say(aged(func() stream.Message { return listed(h.pods) }))
 	for ctx.Err() == nil {
 		select {
 		case <-time.After(stream.PingEvery):
-			say(aged(stream.Message{Ping: 1}))
+			say(aged(func() stream.Message { return stream.Message{Ping: 1} }))
 		case <-ctx.Done():
 		}
 	}
@@ -149,12 +178,15 @@ func TestAReplicaWithoutNewsKeepsNoAgentWhileAnotherHasSome(t *testing.T) {
 	following(t, auths{deaf, good}, func(t *testing.T, n *node) {
 		raw := mint(t, workload(1))
 		pause(time.Minute)
-		if got := n.ask(t, raw); got.Status != 200 || good.asked != 0 {
-			t.Fatalf("%+v, %d", got, good.asked)
+		if asked, _ := good.streams(); asked != 0 {
+			t.Fatalf("%d streams were asked for", asked)
+		}
+		if got := n.ask(t, raw); got.Status != 200 {
+			t.Fatalf("%+v", got)
 		}
 		// The role is withdrawn, of which one replica does not hear.
-		deaf.until = time.Now()
-		good.pods = map[int]stream.Version{1: version("", 9)}
+		deaf.hears(map[int]stream.Version{1: version("a", 7)}, time.Now())
+		good.hears(map[int]stream.Version{1: version("", 9)}, time.Time{})
 		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
 			return agent.Reply{Association: ask.Association}, problem.New(problem.AssociationMissing, "there is none any more")
 		})
@@ -163,8 +195,9 @@ func TestAReplicaWithoutNewsKeepsNoAgentWhileAnotherHasSome(t *testing.T) {
 			t.Errorf("still served: %+v", got)
 		}
 		pause(time.Hour)
-		if deaf.asked != 2 || good.asked != 1 {
-			t.Errorf("%d and %d streams were asked for", deaf.asked, good.asked)
+		ofDeaf, _ := deaf.streams()
+		if ofGood, _ := good.streams(); ofDeaf != 2 || ofGood != 1 {
+			t.Errorf("%d and %d streams were asked for", ofDeaf, ofGood)
 		}
 		if !strings.Contains(n.log.String(), "stream of newer news") {
 			t.Error("the log has nothing of it")
@@ -179,7 +212,7 @@ func TestWhereNobodyHasNewsNothingChanges(t *testing.T) {
 		pause(time.Minute)
 		n.ask(t, raw)
 		for _, h := range all {
-			h.until = time.Now() // the API server is away
+			h.hears(map[int]stream.Version{1: version("a", 7)}, time.Now()) // the API server is away
 		}
 		for range 20 * 60 {
 			pause(time.Second)
@@ -187,14 +220,16 @@ func TestWhereNobodyHasNewsNothingChanges(t *testing.T) {
 				t.Fatalf("%+v, %v", got, n.Ready())
 			}
 		}
-		if streams := all[0].asked - all[0].refused + all[1].asked - all[1].refused; streams != 1 {
+		one, refusedByOne := all[0].streams()
+		looks, refused := all[1].streams()
+		if streams := one - refusedByOne + looks - refused; streams != 1 {
 			t.Errorf("%d streams", streams)
 		}
-		if looks := all[1].asked; looks < 20 || looks > 40 {
+		if looks < 20 || looks > 40 {
 			t.Errorf("it looked for others %d times in 20 minutes", looks)
 		}
 		// The first that hears again has it.
-		all[1].until, all[1].pods = time.Time{}, map[int]stream.Version{1: version("b", 9)}
+		all[1].hears(map[int]stream.Version{1: version("b", 9)}, time.Time{})
 		pause(2*stream.OldAfter + stream.PingEvery)
 		if got := n.ask(t, raw); got.AccessKeyID != key(2) {
 			t.Errorf("got %+v", got)
@@ -209,7 +244,7 @@ func TestNewsOfAReplicaThatHasNoneAreOld(t *testing.T) {
 		raw := mint(t, workload(1))
 		pause(time.Second)
 		n.ask(t, raw)
-		deaf.until = time.Now().Add(9 * time.Minute)
+		deaf.hears(map[int]stream.Version{1: version("a", 7)}, time.Now().Add(9*time.Minute))
 		pause(18 * time.Minute)
 		if got := n.ask(t, raw); got.AccessKeyID != key(1) {
 			t.Errorf("got %+v", got)
