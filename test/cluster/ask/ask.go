@@ -48,15 +48,6 @@ func (f Figures) Clone() Figures {
 // Away is how long answers failed: from the first to the last that did.
 func (f Figures) Away() time.Duration { return f.Last.Sub(f.First) }
 
-// Unlike counts the failures by other codes than these.
-func (f Figures) Unlike(codes ...string) int {
-	n := f.Failed
-	for _, code := range codes {
-		n -= f.Failures[code]
-	}
-	return n
-}
-
 func (f Figures) String() string {
 	text := fmt.Sprintf("%d requests, %d failed, the slowest took %v", f.Asked, f.Failed, f.Longest.Round(time.Millisecond))
 	if f.Failed > 0 {

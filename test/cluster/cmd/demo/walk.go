@@ -87,7 +87,9 @@ func (d *demo) object(ctx context.Context) error {
 	if err := d.apply(ctx, objectDoor); err != nil {
 		return err
 	}
-	if _, err := d.kubectl(ctx, "-n", namespace, "get", "pia"); err != nil {
+	if said, err := d.kubectl(ctx, "-n", namespace, "get", "pia"); err != nil {
+		return err
+	} else if err := wants(said, "NAME", "ROLE", "ACCEPTED", account, role); err != nil {
 		return err
 	}
 	return d.lists(ctx, podOf(namespace, account, "list"))
@@ -208,7 +210,12 @@ func (d *demo) become(ctx context.Context, as lab.Principal, told string) error 
 	if _, err := d.Role(ctx, role); err != nil {
 		return err
 	}
-	return d.lists(ctx, podOf(namespace, account, "as-"+as.Name))
+	for _, door := range []string{namespace, "annotated", "rest"} {
+		if err := d.lists(ctx, podOf(door, account, "as-"+as.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *demo) uninstall(ctx context.Context) error {
