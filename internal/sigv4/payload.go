@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -162,7 +161,6 @@ type body struct {
 	digests digests
 	frames  *frames // of a chunked payload
 	err     error   // what every further Read returns
-	proved  bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -210,11 +208,7 @@ func (b *body) finish() *Error {
 			return fault
 		}
 	}
-	if fault := b.digests.check(b.claim); fault != nil {
-		return fault
-	}
-	b.proved = true
-	return nil
+	return b.digests.check(b.claim)
 }
 
 // broken is the error of a body that could not be read to its end.
@@ -226,20 +220,3 @@ func (b *body) broken(err error) *Error {
 
 // Close closes the connection's body.
 func (b *body) Close() error { return b.raw.Close() }
-
-// Checksum is the checksum that the client gave for an S3 payload, in a header or
-// in the trailer: "CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", … and its value
-// in base64. It is there once the payload was read to its end, and so proved;
-// empty before, and if the client gave none. r.Body must be the one that Verify
-// has put there.
-func Checksum(r *http.Request) (algorithm, value string) {
-	b, ok := r.Body.(*body)
-	if !ok || !b.proved {
-		return "", ""
-	}
-	i := slices.IndexFunc(b.digests, func(d *digest) bool { return d.algorithm != "" })
-	if i < 0 {
-		return "", ""
-	}
-	return b.digests[i].algorithm, b.digests[i].text
-}

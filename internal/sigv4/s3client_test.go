@@ -64,7 +64,7 @@ func serveSeen(t *testing.T, tls bool, token string) (config aws.Config, last fu
 			s.body, s.err = io.ReadAll(r.Body)
 		}
 		s.length, s.encoding = r.ContentLength, r.Header.Get("Content-Encoding")
-		s.algorithm, s.checksum = Checksum(r)
+		s.algorithm, s.checksum = checksumGiven(r)
 		if e, ok := errors.AsType[*Error](s.err); ok {
 			w.WriteHeader(e.Status)
 			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", e.Code, e.Message)

@@ -27,8 +27,6 @@ const (
 	Issuer  = "https://kubernetes.default.svc"
 	Cluster = "bench"
 	Node    = "node-1"
-	// TLSName is what the certificate is for, beside 127.0.0.1.
-	TLSName = "example.com"
 )
 
 // Server is the podid-auth.
