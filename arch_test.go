@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"internal/agent", "internal/auth", "internal/eksapi", "internal/injection", "localaws"},
 	{"localaws/iam", "localaws/s3", "localaws/sts"},
 	{"localaws/internal"},
-	{"internal/association/annotation"},
+	{"internal/association/annotation", "internal/event"},
 	{"internal/association/associationtest", "internal/association/kube", "internal/association/memory", "internal/accesskey", "internal/address",
 		"internal/certificate", "internal/handover", "internal/listen", "internal/token/kube"},
 	{"api", "internal/association", "internal/awswire", "internal/informer", "internal/journal", "internal/roles", "internal/settings", "internal/sigv4", "internal/stream",
@@ -54,13 +54,13 @@ var confined = map[string][]string{
 	"charm.land/lipgloss":                 {"cmd"},
 	"k8s.io":                              kubernetes,
 	"sigs.k8s.io/controller":              kubernetes,
-	"github.com/prometheus/client_golang": {"internal/agent", "internal/auth", "internal/injection", "internal/reconcile", "cmd", "test"},
+	"github.com/prometheus/client_golang": {"internal/agent", "internal/auth", "internal/event", "internal/injection", "internal/reconcile", "cmd", "test"},
 	"github.com/vishvananda/netlink":      {"internal/address"},
 }
 
 // kubernetes lists who may know Kubernetes' libraries. The agent may not: it runs on every node.
 var kubernetes = []string{
-	"api", "internal/accesskey", "internal/association/annotation", "internal/association/kube", "internal/certificate", "internal/doctor",
+	"api", "internal/accesskey", "internal/association/annotation", "internal/association/kube", "internal/certificate", "internal/doctor", "internal/event",
 	"internal/informer", "internal/injection", "internal/install", "internal/migrate", "internal/reconcile", "internal/token/kube",
 	"cmd/internal/replica", "cmd/podid", "cmd/podid-auth", "cmd/podid-webhook", "test",
 }

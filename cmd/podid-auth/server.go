@@ -11,6 +11,7 @@ import (
 
 	"github.com/openpodidentity/podid/cmd/internal/replica"
 	"github.com/openpodidentity/podid/internal/auth"
+	"github.com/openpodidentity/podid/internal/event"
 	"github.com/openpodidentity/podid/internal/reconcile"
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/internal/settings"
@@ -30,6 +31,7 @@ type server struct {
 	audit   *auth.Audit
 	metrics *auth.Metrics
 	leading *reconcile.Metrics
+	events  *event.Metrics
 	serving atomic.Pointer[serving]
 }
 
@@ -38,7 +40,7 @@ func newServer(o options, config *rest.Config, registry *prometheus.Registry, lo
 	if err != nil {
 		return nil, err
 	}
-	r := &server{Replica: base, options: o, metrics: auth.NewMetrics(registry), leading: reconcile.NewMetrics(registry)}
+	r := &server{Replica: base, options: o, metrics: auth.NewMetrics(registry), leading: reconcile.NewMetrics(registry), events: event.NewMetrics(registry)}
 	if r.audit, err = o.auditLog(); err != nil {
 		return nil, err
 	}
@@ -133,5 +135,5 @@ func (r *server) run(ctx context.Context) error {
 }
 
 func (r *server) leader(set settings.Settings) *reconcile.Leader {
-	return &reconcile.Leader{Config: r.Config, Namespace: r.Namespace, Settings: set, Metrics: r.leading, Log: r.Log}
+	return &reconcile.Leader{Config: r.Config, Namespace: r.Namespace, Settings: set, Metrics: r.leading, Events: r.events, Log: r.Log}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/auth"
 	"github.com/openpodidentity/podid/internal/eksapi"
+	"github.com/openpodidentity/podid/internal/event"
 	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/roles"
 	"github.com/openpodidentity/podid/internal/settings"
@@ -180,6 +181,8 @@ func (r *server) watchKeys(ctx context.Context, set settings.Settings, c *cluste
 // handler is the exchange and the stream.
 func (r *server) handler(set settings.Settings, c *cluster, assumer *roles.Assumer) *auth.Handler {
 	gate := &auth.Gate{Metrics: r.metrics}
+	refusals := event.NewQueue(&event.Teller{API: c.api, Log: r.Log, Metrics: r.events})
+	c.follow = append(c.follow, refusals.Run)
 	verify := func(audience string) *token.Live {
 		return &token.Live{Verifier: &token.Verifier{Issuer: c.issuer, Audience: audience, Keys: c.keys.Find, Enter: gate.Enter}, Pods: c.pods}
 	}
@@ -187,7 +190,7 @@ func (r *server) handler(set settings.Settings, c *cluster, assumer *roles.Assum
 		Service: &auth.Service{Cluster: set.Cluster, Tokens: verify(podid.AudiencePods), Associations: c.associations, Roles: r.metrics.Roles(assumer)},
 		Ready:   c.news.Ready, Age: c.news.Age, Nodes: c.nodes,
 		Agents: verify(podid.AudienceAuth), AgentSubject: "system:serviceaccount:" + r.Namespace + ":" + r.options.agent,
-		Gate: gate, Audit: r.audit, Metrics: r.metrics, Log: r.Log,
+		Gate: gate, Refused: refusals.Refused, Audit: r.audit, Metrics: r.metrics, Log: r.Log,
 	}
 }
 

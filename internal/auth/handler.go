@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/association"
 	"github.com/openpodidentity/podid/internal/awswire"
 	"github.com/openpodidentity/podid/internal/sigv4"
@@ -60,6 +61,8 @@ type Handler struct {
 	Timeout time.Duration
 	// Gate limits those who send forged tokens; nil does not.
 	Gate *Gate
+	// Refused has a pod that was proved told why it is refused. It must not wait, and may be nil.
+	Refused func(w podid.Workload, p *problem.Problem)
 	// Audit and Metrics are told of every decision, and may be nil.
 	Audit   *Audit
 	Metrics *Metrics
@@ -100,6 +103,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Metrics.exchanged(p, time.Since(start))
 	h.audit(ctx, newRecord("exchange", id, r.RemoteAddr, g, p))
 	h.log(ctx, id, g, p)
+	h.report(g, p)
 	if p != nil {
 		awswire.WriteJSONError(w, id, wireError(p, id))
 		return

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/openpodidentity/podid/api/v1alpha1"
+	"github.com/openpodidentity/podid/internal/event"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -17,7 +18,7 @@ import (
 // association that says otherwise.
 type accounts struct {
 	cached cache.Cache
-	events *events
+	events *event.Teller
 }
 
 func (a *accounts) start(w *workshop) error {
@@ -40,9 +41,9 @@ func (a *accounts) Reconcile(ctx context.Context, request reconcile.Request) (re
 	if association.DeletionTimestamp != nil || string(association.Spec.RoleARN) == annotated {
 		return reconcile.Result{}, nil
 	}
-	p := problem.New(problem.AssociationShadowed, "the annotation %s, %s, has no effect", injection.AnnotationRole, cut(annotated, 200)).
+	p := problem.New(problem.AssociationShadowed, "the annotation %s, %.200s, has no effect", injection.AnnotationRole, annotated).
 		Because("the service account also has the PodIdentityAssociation %s with the role %s, and that decides", association.Name, association.Spec.RoleARN)
-	return reconcile.Result{}, a.events.tell(ctx, reference("ServiceAccount", account), p, false)
+	return reconcile.Result{}, a.events.Tell(ctx, reference("ServiceAccount", account), p, false)
 }
 
 // trimAccount keeps the annotation that is looked at.

@@ -24,6 +24,7 @@ import (
 	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/association/kube"
 	"github.com/openpodidentity/podid/internal/certificate"
+	"github.com/openpodidentity/podid/internal/event"
 	"github.com/openpodidentity/podid/internal/informer"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/internal/settings"
@@ -48,8 +49,9 @@ type Leader struct {
 	// Serving says which Secrets have certificates of which hosts; those of
 	// podid-auth and podid-webhook if it is nil.
 	Serving map[string][]string
-	// Metrics may be nil.
+	// Metrics, and those of the Events that it makes, may be nil.
 	Metrics *Metrics
+	Events  *event.Metrics
 	Log     *slog.Logger
 }
 
@@ -100,7 +102,7 @@ type workshop struct {
 	// published holds the two objects that the bundle is in, many what there may
 	// be thousands of, machines the nodes.
 	published, many, machines cache.Cache
-	events                    *events
+	events                    *event.Teller
 	log                       *slog.Logger
 }
 
@@ -117,7 +119,7 @@ func (l *Leader) prepare() (*workshop, error) {
 	if w.api, err = client.New(limited, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	w.events = &events{api: w.api, log: l.log(), metrics: l.Metrics}
+	w.events = &event.Teller{API: w.api, Log: l.log(), Metrics: l.Events}
 	w.manager, err = manager.New(limited, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        logr.FromSlogHandler(l.log().Handler()),

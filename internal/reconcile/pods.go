@@ -16,6 +16,7 @@ import (
 	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/internal/association/kube"
+	"github.com/openpodidentity/podid/internal/event"
 	"github.com/openpodidentity/podid/internal/injection"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -26,7 +27,7 @@ type pods struct {
 	// annotated finds the association of an annotation; nil where annotations are none.
 	annotated injection.Associations
 	settings  injection.Settings
-	events    *events
+	events    *event.Teller
 }
 
 // Indexes of pods.
@@ -92,7 +93,7 @@ func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	for _, finding := range injection.Examine(pod, injection.Account{Association: association}, p.settings) {
-		if err := p.events.tell(ctx, reference("Pod", pod), finding.Problem, finding.Meant); err != nil {
+		if err := p.events.Tell(ctx, reference("Pod", pod), finding.Problem, finding.Meant); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
