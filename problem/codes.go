@@ -83,6 +83,7 @@ const (
 	CertificateMissing   Code = "certificate-missing"
 	CertificateInvalid   Code = "certificate-invalid"
 	AddressUnavailable   Code = "address-unavailable"
+	AgentMissing         Code = "agent-missing"
 	ClusterUnreachable   Code = "cluster-unreachable"
 	InstallIncomplete    Code = "install-incomplete"
 	NotImplemented       Code = "not-implemented"
@@ -257,6 +258,9 @@ var catalogue = byCode([]Entry{
 	{AddressUnavailable, Broken, "The agent's address cannot be had",
 		"SDKs ask 169.254.170.23 or fd00:ec2::23, so the node must have that address",
 		"give the agent's address container the capability NET_ADMIN, and look at its log"},
+	{AgentMissing, Broken, "No agent is ready on the pod's node",
+		"the agent of its node answers a pod's SDK, and nobody else can",
+		"podid status says on which nodes no agent is ready; kubectl -n podid-system describe daemonset podid-agent says why"},
 	{ClusterUnreachable, Refused, "The cluster cannot be asked",
 		"the API server that the kubeconfig names does not answer, or refuses",
 		"check the kubeconfig: kubectl cluster-info"},

@@ -71,6 +71,7 @@ var statuses = map[problem.Code]int{
 	problem.CertificateMissing:   http.StatusServiceUnavailable,
 	problem.CertificateInvalid:   http.StatusInternalServerError,
 	problem.AddressUnavailable:   http.StatusInternalServerError,
+	problem.AgentMissing:         http.StatusInternalServerError,
 	problem.ClusterUnreachable:   http.StatusForbidden,
 	problem.InstallIncomplete:    http.StatusForbidden,
 	problem.NotImplemented:       http.StatusForbidden,

@@ -85,6 +85,7 @@ var exceptions = map[problem.Code]exception{
 	problem.CertificateMissing:   serviceUnavailable,
 	problem.CertificateInvalid:   internalServer,
 	problem.AddressUnavailable:   internalServer,
+	problem.AgentMissing:         internalServer,
 	problem.ClusterUnreachable:   invalidRequest,
 	problem.InstallIncomplete:    invalidRequest,
 	problem.NotImplemented:       invalidRequest,

@@ -88,6 +88,7 @@ var outcomes = map[problem.Code]outcome{
 	problem.CertificateMissing:   unavailable,
 	problem.CertificateInvalid:   server,
 	problem.AddressUnavailable:   server,
+	problem.AgentMissing:         server,
 	problem.ClusterUnreachable:   invalidRequest,
 	problem.InstallIncomplete:    invalidRequest,
 	problem.STSThrottled:         throttling,

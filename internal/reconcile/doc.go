@@ -6,6 +6,7 @@
 //     podid-auth and podid-webhook serve with;
 //   - status.go writes the status of associations;
 //   - pods.go tells pods, by Events, why they have no access to their role;
+//   - agents.go tells pods on whose node no agent is ready;
 //   - accounts.go tells service accounts when their annotation has no effect;
 //   - where annotations bind roles, it keeps the record of those that nobody checked
 //     (internal/association/annotation);

@@ -49,6 +49,9 @@ type Leader struct {
 	// Serving says which Secrets have certificates of which hosts; those of
 	// podid-auth and podid-webhook if it is nil.
 	Serving map[string][]string
+	// Patience is how long a node may be without an agent before its pods are told; a
+	// minute if zero.
+	Patience time.Duration
 	// Metrics, and those of the Events that it makes, may be nil.
 	Metrics *Metrics
 	Events  *event.Metrics
@@ -176,6 +179,9 @@ func (l *Leader) work(ctx context.Context, w *workshop) error {
 		l.certificates(w).start,
 		(&statuses{cached: w.many, api: w.api, cluster: l.Settings.Cluster, log: l.log()}).start,
 		examined.start,
+	}
+	if !l.Settings.SigV4Agents { // AWS's own agent may be on the nodes, of which podid knows nothing
+		parts = append(parts, (&agents{pods: examined, namespace: l.Namespace, patience: cmp.Or(l.Patience, time.Minute)}).start)
 	}
 	if l.Settings.Annotations {
 		door, err := l.door(ctx, w)

@@ -75,9 +75,11 @@ func agent(pod *corev1.Pod, namespace string) bool {
 	return pod.Namespace == namespace && pod.Spec.ServiceAccountName == AgentAccount && pod.Spec.NodeName != ""
 }
 
-func ready(pod *corev1.Pod) bool {
-	return !over(pod) && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+func ready(pod *corev1.Pod) bool { return !over(pod) && holds(pod, corev1.PodReady) }
+
+func holds(pod *corev1.Pod, condition corev1.PodConditionType) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == condition && c.Status == corev1.ConditionTrue
 	})
 }
 

@@ -34,6 +34,7 @@ type pods struct {
 const (
 	byAccount = "account"
 	byNode    = "node" // agents alone
+	onNode    = "on"   // all of them
 )
 
 // AgentAccount is the service account of the agents.
@@ -54,6 +55,15 @@ func indexPods(ctx context.Context, cached cache.Cache, namespace string) error 
 	})
 	if err != nil {
 		return fmt.Errorf("index agents: %w", err)
+	}
+	err = cached.IndexField(ctx, new(corev1.Pod), onNode, func(o client.Object) []string {
+		if node := o.(*corev1.Pod).Spec.NodeName; node != "" {
+			return []string{node}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index pods: %w", err)
 	}
 	return nil
 }
@@ -88,16 +98,25 @@ func (p *pods) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	if over(pod) {
 		return reconcile.Result{}, nil
 	}
-	association, err := p.association(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: injection.ServiceAccount(pod)})
-	if association == nil || err != nil {
+	findings, _, err := p.examine(ctx, pod)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	for _, finding := range injection.Examine(pod, injection.Account{Association: association}, p.settings) {
+	for _, finding := range findings {
 		if err := p.events.Tell(ctx, reference("Pod", pod), finding.Problem, finding.Meant); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
 	return reconcile.Result{}, nil
+}
+
+// examine says what keeps a pod from the role of its service account, and whether there is one.
+func (p *pods) examine(ctx context.Context, pod *corev1.Pod) (findings []injection.Finding, role bool, err error) {
+	association, err := p.association(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: injection.ServiceAccount(pod)})
+	if association == nil || err != nil {
+		return nil, false, err
+	}
+	return injection.Examine(pod, injection.Account{Association: association}, p.settings), true, nil
 }
 
 // association is the one of a service account that gives its pods a role; nil if there is none.
@@ -153,10 +172,10 @@ func trimPod(given any) (any, error) {
 	}
 	out := injection.Trim(pod)
 	out.Spec.NodeName = pod.Spec.NodeName
-	out.Status.Phase = pod.Status.Phase
+	out.Status.Phase, out.Status.StartTime = pod.Status.Phase, pod.Status.StartTime
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			out.Status.Conditions = []corev1.PodCondition{{Type: condition.Type, Status: condition.Status}}
+		if condition.Type == corev1.PodReady || condition.Type == corev1.ContainersReady {
+			out.Status.Conditions = append(out.Status.Conditions, corev1.PodCondition{Type: condition.Type, Status: condition.Status})
 		}
 	}
 	return out, nil

@@ -63,7 +63,7 @@ func TestWhatApplicationsPrint(t *testing.T) {
 		token func(t *testing.T, n int) string
 		away  bool // there is no agent
 	}{
-		{"address-unavailable", "there is no agent at the address", func(t *testing.T, n int) string { return running(t, auth, n) }, true},
+		{"agent-missing", "there is no agent at the address", func(t *testing.T, n int) string { return running(t, auth, n) }, true},
 		{"auth-unavailable", "`podid-auth` does not answer", fault("hangs"), false},
 		{"internal", "`podid-auth` fails", fault("500"), false},
 		{"sts-throttled", "STS throttles", fault("429"), false},

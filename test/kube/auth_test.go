@@ -43,6 +43,7 @@ func TestAuth(t *testing.T) {
 	}{
 		{"ItSaysWhyItIsNotReady", notReady},
 		{"APodIsServedTheMomentItIsMade", newPods},
+		{"APodIsToldWhyItIsRefused", refusedPods},
 		{"APodThatEndsIsServedUntilItHasFinished", endingPods},
 		{"AnAgentIsProvedByItsLivePod", forgedAgents},
 		{"WhoSignsNeedsAGrantInTheWholeCluster", signedAgents},

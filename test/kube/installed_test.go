@@ -102,7 +102,7 @@ func (w *installed) lead(t testing.TB, settle time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	leader := &reconcile.Leader{
 		Config: w.as(t, "podid-auth"), Namespace: podidNamespace, Settings: w.settings,
-		Rotation: certificate.Rotation{Settle: settle}, Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Rotation: certificate.Rotation{Settle: settle}, Patience: patience, Log: slog.New(slog.NewTextHandler(w.log, nil)),
 	}
 	var done sync.WaitGroup
 	done.Go(func() { leader.Run(ctx) })

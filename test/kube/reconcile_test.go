@@ -31,6 +31,7 @@ func TestLeader(t *testing.T) {
 	t.Run("APodIsToldWhyItHasNoAccess", func(t *testing.T) { w.findings(t) })
 	t.Run("AnAnnotationThatLosesIsToldSo", func(t *testing.T) { w.shadowed(t) })
 	t.Run("ANodeLosesItsTaintWhenItsAgentIsReady", func(t *testing.T) { w.taint(t) })
+	t.Run("APodIsToldThatItsNodeHasNoAgent", func(t *testing.T) { w.agentless(t) })
 	t.Run("AnotherLeaderRepeatsNothing", func(t *testing.T) {
 		before := w.events(t, "shop")
 		stop()
