@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/google/uuid"
@@ -17,14 +18,16 @@ import (
 const (
 	// A failure is told again, without a call, for as long as this: at first
 	// half a second if it may pass by itself, more with each one in a row.
+	// (a replica that is behind is told what it lacks in milliseconds).
 	firstRetry, lastRetry = 500 * time.Millisecond, 16 * time.Second
+	behindRetry           = 50 * time.Millisecond
 	// refusedFor is how long a refusal is. News of the pod end it.
 	refusedFor = 3 * time.Second
 	// probeEvery is how often one pod asks for all while podid-auth is away, at the most.
 	probeEvery = 600 * time.Millisecond
 	// longestPause bounds what podid-auth can ask for with Retry-After.
 	longestPause = time.Minute
-	// maxTries of one flight: an answer that was out of date when it came is
+	// maxTries of one flight: an answer that was out of date when it was asked for is
 	// asked for again.
 	maxTries = 3
 )
@@ -60,10 +63,11 @@ type calls struct {
 type flight struct {
 	id      string // by which podid-auth's log has the call
 	pod     *pod
-	raw     string    // the token to ask with
-	ahead   bool      // nobody waits: the pod has its credentials
-	asked   time.Time // when somebody last joined it; zero: nobody did
-	started time.Time // zero while it waits
+	raw     string         // the token to ask with
+	heard   stream.Version // of the association, when it was started
+	ahead   bool           // nobody waits: the pod has its credentials
+	asked   time.Time      // when somebody last joined it; zero: nobody did
+	started time.Time      // zero while it waits
 	tries   int
 	logged  atomic.Bool // one line for all who waited
 	done    chan struct{}
@@ -205,7 +209,8 @@ func (s *Server) start(f *flight) {
 	s.running++
 	f.started = s.now()
 	f.tries++
-	ctx, ask := s.ctx, Ask{Token: f.raw, Association: f.pod.heard, ID: f.id}
+	f.heard = f.pod.heard
+	ctx, ask := s.ctx, Ask{Token: f.raw, Association: f.heard, ID: f.id}
 	s.done.Go(func() {
 		reply, err := s.exchange(ctx, ask)
 		took := s.now().Sub(f.started)

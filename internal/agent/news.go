@@ -27,8 +27,8 @@ func (n *news) came(now time.Time, old time.Duration) {
 	n.at.Store(max(n.at.Load(), now.Add(-old).UnixNano()))
 }
 
-// Hear takes in a line of podid-auth's stream: from then on nothing is served that it
-// says is out of date. An error says that the stream cannot be relied on.
+// Hear takes in a line of podid-auth's stream: who asks from then on is served nothing
+// that it says is out of date. An error says that the stream cannot be relied on.
 func (s *Server) Hear(m stream.Message) error {
 	switch {
 	case m.Snapshot != nil:
@@ -99,10 +99,15 @@ func (s *Server) hear(uid string, is stream.Version) {
 		return
 	}
 	wanted := a != nil && a.asked.Load() || p.trouble != nil && s.now().Sub(p.trouble.asked) < idle
+	if f := p.flight; f != nil && !f.started.IsZero() {
+		// Its answer is for those who asked before; who comes from now on waits for another.
+		wanted = wanted || !f.asked.IsZero()
+		p.flight = nil
+	}
 	s.drop(p)
 	switch {
 	case p.flight != nil:
-		// An answer that is out of date is asked for again.
+		// It has not been asked for yet.
 	case wanted && is.UID != "" && p.token != (packed{}) && s.now().Before(p.expires) && len(s.misses) < s.Limits.waiting():
 		s.want(p, p.token.String())
 	default:

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,6 +119,87 @@ func TestALaggingReplicaBringsNothingBack(t *testing.T) {
 		pause(19 * time.Minute)
 		if got := n.ask(t, raw); got.Code != string(problem.ReplicaBehind) || got.Status != 503 {
 			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// An association that changes faster than podid-auth answers takes nothing from its pods:
+// an answer is for who asked before the change, and nobody who asks after it gets one.
+func TestAnAnswerThatWasTrueWhenItWasAskedForIsForThoseWhoWaited(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		var mu sync.Mutex
+		now, issued := uint64(7), map[string]uint64{}
+		latest := func() uint64 {
+			mu.Lock()
+			defer mu.Unlock()
+			return now
+		}
+		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
+			reply := given(ask, int(n.calls.Load()))
+			mu.Lock()
+			issued[reply.Credentials.AccessKeyID] = ask.Association.Revision
+			mu.Unlock()
+			time.Sleep(400 * time.Millisecond)
+			return reply, nil
+		})
+		n.hears(t, changed(1, "a", now))
+		var asking sync.WaitGroup
+		for i := range 300 {
+			if i%5 == 0 {
+				mu.Lock()
+				now++
+				mu.Unlock()
+				n.hears(t, changed(1, "a", now))
+			}
+			asking.Go(func() {
+				since := latest()
+				got := n.ask(t, raw)
+				mu.Lock()
+				defer mu.Unlock()
+				if got.Status != 200 || issued[got.AccessKeyID] < since {
+					t.Errorf("%d %s, issued for %d, asked at %d", got.Status, got.Code, issued[got.AccessKeyID], since)
+				}
+			})
+			pause(50 * time.Millisecond)
+		}
+		asking.Wait()
+		if calls := n.calls.Load(); calls > 61 {
+			t.Errorf("%d calls for 60 changes", calls)
+		}
+		pause(time.Second)
+		if got := n.ask(t, raw); issued[got.AccessKeyID] != now {
+			t.Errorf("%d is kept, and %d was told", issued[got.AccessKeyID], now)
+		}
+	})
+}
+
+func TestAReplicaThatIsBehindIsAskedAgainSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{}, problem.New(problem.ReplicaBehind, "it is behind")
+		})
+		if got := n.ask(t, raw); got.Code != string(problem.ReplicaBehind) {
+			t.Errorf("got %+v", got)
+		}
+		n.answers(n.works)
+		pause(100 * time.Millisecond)
+		if got := n.ask(t, raw); got.Status != 200 {
+			t.Errorf("got %+v", got)
+		}
+		// One that goes on being behind is not asked all the time.
+		n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+			return agent.Reply{}, problem.New(problem.ReplicaBehind, "it is behind")
+		})
+		n.hears(t, changed(1, "a", 9))
+		calls := n.calls.Load()
+		for range 600 {
+			pause(100 * time.Millisecond)
+			n.ask(t, raw)
+		}
+		if made := n.calls.Load() - calls; made > 15 {
+			t.Errorf("%d calls in a minute", made)
 		}
 	})
 }

@@ -21,6 +21,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	s.running--
 	defer s.work()
 	s.note(f, err, now)
+	late := p.flight != f // news of the pod came meanwhile
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
 		switch {
@@ -30,12 +31,14 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 			p.heard = reply.Association
 		case err != nil && reply.Association == stream.Version{}:
 			// It does not say as of when.
+		case late && !reply.Association.Older(f.heard):
+			// It is true as of when those asked who wait for it, and is for nobody else.
 		case f.tries < maxTries && !s.closed:
 			f.started = time.Time{}
 			s.misses = slices.Insert(s.misses, 0, f)
 			return false
 		default:
-			err = problem.New(problem.ReplicaBehind, "podid-auth answered for an association that has changed since")
+			err = behind()
 		}
 	}
 	if err == nil {
@@ -45,13 +48,18 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	if err == nil && s.news.at.Load() == 0 {
 		f.answer.renewWithin(s.staleness())
 	}
-	f.err, p.flight = err, nil
+	f.err = err
+	if !late {
+		p.flight = nil
+	}
 	defer close(f.done)
 	switch {
 	case s.pods[p.uid] != p:
 		// Forgotten meanwhile: the answer is for those who wait.
 	case p.ended:
 		f.answer, f.err = nil, gone(p)
+	case late:
+		// What is kept is asked for anew.
 	case err == nil:
 		s.drop(p)
 		p.answer.Store(f.answer)
@@ -60,6 +68,10 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		s.fail(f, err, now)
 	}
 	return true
+}
+
+func behind() error {
+	return problem.New(problem.ReplicaBehind, "podid-auth answered for an association that has changed since")
 }
 
 // fail notes that p's call failed. mu is held.
@@ -77,6 +89,8 @@ func (s *Server) fail(f *flight, err error, now time.Time) {
 		pause = 0
 	case passing(err) && s.outage(now):
 		pause = max(firstRetry-now.Sub(f.started), 0) // the queue sees to it that one at a time asks
+	case problem.Is(err, problem.ReplicaBehind):
+		pause = min(behindRetry<<min(t.calls-1, 10), lastRetry)
 	case passing(err):
 		pause = min(firstRetry<<min(t.calls-1, 10), lastRetry)
 	}
@@ -168,6 +182,8 @@ func (s *Server) slow(f *flight) error {
 		return refusal{after: s.paused.Sub(now), error: s.pausedFor}
 	case s.outage(now):
 		return s.awayFor
+	case f.tries > 1:
+		return behind()
 	}
 	return problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials", len(s.misses)).
 		Because("they started at the same time, and podid-auth is asked for a few at a time").

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/openpodidentity/podid"
 )
@@ -21,6 +22,13 @@ func Unwritten(ctx context.Context, verb string, a podid.Association, err error)
 func Told(onChange func(namespace, serviceAccount string)) (*Store, cache.ResourceEventHandler) {
 	s := &Store{index: newIndex(onChange), synced: func() bool { return true }}
 	return s, s.index.handler()
+}
+
+// ToldAnd is one that asks api.
+func ToldAnd(api client.Client) (*Store, cache.ResourceEventHandler) {
+	s, events := Told(nil)
+	s.api = api
+	return s, events
 }
 
 // Made is the UID of the association that a token leads to, empty for none.

@@ -133,15 +133,21 @@ func (x *index) bury(e *entry) {
 
 // heard is what the informer has told of a service account's association.
 func (x *index) heard(n name) stream.Version {
+	v, _ := x.heardAnd(n)
+	return v
+}
+
+// heardAnd gives what is closed at the next event, too.
+func (x *index) heardAnd(n name) (stream.Version, <-chan struct{}) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch e := x.byName[n]; {
 	case e == nil:
-		return stream.Version{Revision: x.gone[n]}
+		return stream.Version{Revision: x.gone[n]}, x.news
 	case e.ending:
-		return stream.Version{Revision: e.revision}
+		return stream.Version{Revision: e.revision}, x.news
 	default:
-		return stream.Version{UID: e.association.UID, Revision: e.revision}
+		return stream.Version{UID: e.association.UID, Revision: e.revision}, x.news
 	}
 }
 

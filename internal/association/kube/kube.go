@@ -52,6 +52,8 @@ const (
 	// readWithin bounds what Find asks the API server: who waits for it waits for less
 	// than a second in all, and should still be told why.
 	readWithin = 500 * time.Millisecond
+	// onItsWay is how long Find waits for an event that another replica has had already.
+	onItsWay = 20 * time.Millisecond
 	// pageSize of what is read through when an ID is unknown.
 	pageSize = 500
 )
@@ -95,12 +97,15 @@ func (s *Store) FindAtLeast(ctx context.Context, namespace, serviceAccount strin
 		return podid.Association{}, err
 	}
 	n := name{namespace, serviceAccount}
+	behind := s.behind(ctx, n, heard)
 	e := s.index.find(n)
-	if behind := s.index.heard(n).Older(heard); (e == nil || behind) && n.possible() {
+	if (e == nil || behind) && n.possible() {
 		within, cancel := context.WithTimeout(ctx, readWithin)
 		defer cancel()
 		var err error
 		switch e, err = s.read(within, n); {
+		case err != nil && behind && !s.index.heard(n).Older(heard):
+			e = s.index.find(n) // it was told of in the meantime
 		case err != nil && behind && ctx.Err() == nil:
 			return podid.Association{}, association.Behind(namespace, serviceAccount, err)
 		case err != nil && within.Err() != nil:
@@ -116,6 +121,31 @@ func (s *Store) FindAtLeast(ctx context.Context, namespace, serviceAccount strin
 		return podid.Association{}, fmt.Errorf("association of %s/%s: %w", namespace, serviceAccount, e.fault)
 	}
 	return association.AsOf(association.Clone(e.association), heard), nil
+}
+
+// behind says whether the informer has told something older than heard. Whoever heard did
+// so from another replica, a moment ago as a rule: the event is on its way, and waiting
+// for it spares the API server the question of every node.
+func (s *Store) behind(ctx context.Context, n name, heard stream.Version) bool {
+	var limit <-chan time.Time
+	for {
+		is, news := s.index.heardAnd(n)
+		if !is.Older(heard) {
+			return false
+		}
+		if limit == nil {
+			timer := time.NewTimer(onItsWay)
+			defer timer.Stop()
+			limit = timer.C
+		}
+		select {
+		case <-news:
+		case <-limit:
+			return true
+		case <-ctx.Done():
+			return true
+		}
+	}
 }
 
 // Heard implements association.Store: it is what the informer has told.
