@@ -68,10 +68,15 @@ func TestAPodThatWentWithoutIsToldWhy(t *testing.T) {
 		"one mount path is taken": {early, true, func(pod *corev1.Pod) {
 			pod.Spec.Containers[1].VolumeMounts = []corev1.VolumeMount{{Name: "x", MountPath: injection.MountPath}}
 		}, problem.PodNotInjected, "containers of the pod have no access to its role: proxy", false},
-		"static keys":     {early, true, env("AWS_ACCESS_KEY_ID", "AKIA"), problem.CredentialsShadowed, "AWS_ACCESS_KEY_ID", false},
-		"empty keys":      {early, true, env("AWS_ACCESS_KEY_ID", ""), "", "", false},
-		"IRSA":            {early, true, env("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), problem.CredentialsShadowed, "IRSA", false},
-		"another address": {early, true, env(injection.EnvCredentialsURI, "http://localhost"), problem.CredentialsShadowed, "leaves it as it is", false},
+		"static keys": {early, true, env("AWS_ACCESS_KEY_ID", "AKIA"), problem.CredentialsShadowed, "AWS_ACCESS_KEY_ID", false},
+		"empty keys":  {early, true, env("AWS_ACCESS_KEY_ID", ""), "", "", false},
+		"IRSA":        {early, true, env("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), problem.CredentialsShadowed, "IRSA", false},
+		"podid's other address": {early, true, func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{
+				{Name: injection.EnvCredentialsURI, Value: injection.CredentialsURIIPv6}, {Name: injection.EnvTokenFile, Value: injection.TokenFile}}
+		}, "", "", false},
+		"podid's address and no token": {early, true, env(injection.EnvCredentialsURI, injection.CredentialsURI), problem.CredentialsShadowed, "leaves it as it is", false},
+		"another address":              {early, true, env(injection.EnvCredentialsURI, "http://localhost"), problem.CredentialsShadowed, "leaves it as it is", false},
 	} {
 		pod, full := examined(c.change)
 		if c.injected {

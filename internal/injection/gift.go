@@ -229,15 +229,27 @@ func (g *gift) shadowsOf(c *corev1.Container) (texts []string) {
 	return texts
 }
 
-// ownOf finds the first variable of a pair that the container sets itself and
-// not as it would be set.
+// ownOf finds the variable of a pair that the container sets itself and not as it would
+// be set, or that it sets alone: it then gets the other one from nobody.
 func ownOf(c *corev1.Container, pair []Variable) (string, bool) {
+	alone := ""
+	set := 0
 	for _, v := range pair {
-		for _, e := range c.Env {
-			if e.Name == v.Name && e.Value != v.Value {
-				return e.Name, true
-			}
+		i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == v.Name })
+		if i < 0 {
+			continue
 		}
+		if !leadsToPodid(v, c.Env[i]) {
+			return v.Name, true
+		}
+		alone = v.Name
+		set++
 	}
-	return "", false
+	return alone, set == 1
+}
+
+// leadsToPodid says that what the container sets is as good as what it would get: agents
+// serve both of their addresses.
+func leadsToPodid(v Variable, own corev1.EnvVar) bool {
+	return own.Value == v.Value || v.Name == EnvCredentialsURI && (own.Value == CredentialsURI || own.Value == CredentialsURIIPv6)
 }
