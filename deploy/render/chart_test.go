@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -347,6 +349,30 @@ func list(of any) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// Programs read the settings when they start, so a change is a rollout; a comment in the next version is none.
+func TestPodsFollowTheSettingsAndNotTheirComments(t *testing.T) {
+	for name, of := range values {
+		objects := render(t, of, "v1.37.2")
+		data := find(t, objects, "ConfigMap", "podid")["data"]
+		if data == nil {
+			data = map[string]any{}
+		}
+		text, err := json.Marshal(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("%x", sha256.Sum256(text))[:16]
+		for _, o := range objects {
+			if o.Kind != "Deployment" {
+				continue
+			}
+			if got := at(parse(t, o.Text), "spec", "template", "metadata", "annotations", "podid.dev/settings"); got != want {
+				t.Errorf("%s: pods of %s have %v, the settings %s", name, o.Name, got, want)
+			}
+		}
+	}
 }
 
 func TestProxyIsForWhatLeavesTheCluster(t *testing.T) {

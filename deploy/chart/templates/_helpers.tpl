@@ -25,9 +25,9 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* A change of the settings is a new pod: programs read them at the start. */ -}}
+{{- /* A change of the settings is a new pod: programs read them at the start. Of the settings: other comments are no change. */ -}}
 {{- define "podid.checksum" -}}
-podid.dev/settings: {{ include "podid.data" . | sha256sum | trunc 16 | quote }}
+podid.dev/settings: {{ include "podid.data" . | fromYaml | toJson | sha256sum | trunc 16 | quote }}
 {{- end }}
 
 {{- define "podid.spread" -}}
