@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -14,7 +15,9 @@ import (
 
 // Gate keeps whoever sends forged tokens from starving the others. Signatures are
 // verified a few at a time, and an address of which too many tokens were forged is
-// refused unread. Agents send none, so they never meet it: only what was refused counts.
+// refused unread. Agents send none, so they never meet it: only what was refused counts,
+// and a token that was proved is let in from whatever address, for a pod may have its
+// node's.
 type Gate struct {
 	// InFlight is how many signatures are verified at once; four for each processor if
 	// zero.
@@ -29,14 +32,18 @@ type Gate struct {
 
 	mu      sync.Mutex
 	sources map[netip.Prefix]*source // those that were refused something
+	known   map[digest]bool          // tokens that were proved
 }
+
+// digest is that of the Authorization that a request comes with.
+type digest [sha256.Size]byte
 
 type source struct {
 	*rate.Limiter
 	waiting int // requests that were admitted and are not proved yet
 }
 
-// maxSources bounds what is remembered of addresses.
+// maxSources bounds what is remembered of addresses, and of tokens.
 const maxSources = 10_000
 
 func (g *Gate) init() {
@@ -48,6 +55,7 @@ func (g *Gate) init() {
 	}
 	g.slots = make(chan struct{}, g.InFlight)
 	g.sources = map[netip.Prefix]*source{}
+	g.known = map[digest]bool{}
 }
 
 // Enter waits for a place to verify a signature in; leave gives it back. It is fit for
@@ -66,18 +74,19 @@ func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// admit refuses an address that has sent too many forged tokens; proved is to be called with
-// what came of a request that is admitted.
-func (g *Gate) admit(address string) (proved func(error), err error) {
+// admit refuses an address that has sent too many forged tokens, unless this one was proved
+// before; proved is to be called with what came of a request that is admitted.
+func (g *Gate) admit(address, authorization string) (proved func(error), err error) {
 	if g == nil {
 		return func(error) {}, nil
 	}
 	g.once.Do(g.init)
+	token := sha256.Sum256([]byte(authorization))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	from := g.sources[prefix(address)]
-	if from == nil {
-		return func(err error) { g.refused(address, err) }, nil
+	if from == nil || g.known[token] {
+		return func(err error) { g.settle(address, token, err) }, nil
 	}
 	// Each that is on its way may turn out forged.
 	if from.Tokens() < float64(from.waiting+1) {
@@ -88,11 +97,29 @@ func (g *Gate) admit(address string) (proved func(error), err error) {
 	}
 	from.waiting++
 	return func(err error) {
-		g.refused(address, err)
+		g.settle(address, token, err)
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		from.waiting--
 	}, nil
+}
+
+// settle remembers a token that was proved, and forgets one that is not any more.
+func (g *Gate) settle(address string, token digest, err error) {
+	g.refused(address, err)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil {
+		delete(g.known, token)
+		return
+	}
+	for old := range g.known { // those of agents that are gone among them
+		if len(g.known) < maxSources {
+			break
+		}
+		delete(g.known, old)
+	}
+	g.known[token] = true
 }
 
 // refused counts a refusal, if it is one that no agent earns.

@@ -131,6 +131,42 @@ func TestNoMoreSignaturesAreVerifiedAtOnceThanThereArePlaces(t *testing.T) {
 	}
 }
 
+// A network that masquerades pods gives them the address of their node, and of its agent.
+func TestAForgerOnTheAgentsNodeDoesNotSilenceTheAgent(t *testing.T) {
+	w := newWorld(t)
+	w.associate(t)
+	w.handler.Log = nil
+	w.handler.Gate = &auth.Gate{Refusals: 0.001, Burst: 5}
+	const node = "192.0.2.1:5000"
+	if r := w.ask(t, w.body(t), from(node)); r.StatusCode != http.StatusOK {
+		t.Fatalf("the agent is told %s", r.Status)
+	}
+	forge := func() int {
+		return w.ask(t, `{}`, from(node), header("Authorization", "Bearer x")).StatusCode
+	}
+	for i := 0; forge() != http.StatusTooManyRequests; i++ {
+		if i == 100 {
+			t.Fatal("the forger is never told to wait")
+		}
+	}
+	for range 10 {
+		if r := w.ask(t, w.body(t), from(node)); r.StatusCode != http.StatusOK {
+			t.Errorf("the agent is told %s %v", r.Status, decode(t, r))
+		}
+	}
+	if got := forge(); got != http.StatusTooManyRequests {
+		t.Errorf("the forger is told %d", got)
+	}
+	// What was proved once and is not any more is nobody's any more.
+	delete(w.pods, "podid-system/podid-agent-1")
+	if r := w.ask(t, w.body(t), from(node)); decode(t, r)["code"] != string(problem.CallerUnproven) {
+		t.Errorf("an agent that is gone is told %s", r.Status)
+	}
+	if r := w.ask(t, w.body(t), from(node)); r.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("an agent that is gone is told %s", r.Status)
+	}
+}
+
 func TestAddressesAreForgottenInTime(t *testing.T) {
 	w := newWorld(t)
 	w.handler.Gate = &auth.Gate{Refusals: 1000, Burst: 2}

@@ -155,7 +155,7 @@ func (h *Handler) admit(r *http.Request, prove func(*http.Request) (Caller, erro
 	if err := h.ready(); err != nil {
 		return Caller{}, err
 	}
-	proved, err := h.Gate.admit(r.RemoteAddr)
+	proved, err := h.Gate.admit(r.RemoteAddr, r.Header.Get("Authorization"))
 	if err != nil {
 		return Caller{}, err
 	}
