@@ -133,11 +133,26 @@ func (w *installed) status(t *testing.T) {
 			return err
 		}
 		c := apimeta.FindStatusCondition(o.Status.Conditions, "Accepted")
-		if c == nil || c.Status != meta.ConditionFalse || c.Message == "" || c.ObservedGeneration != o.Generation || o.Status.ExternalID != "" {
+		// The reason is the problem's code, in Kubernetes' way of writing.
+		if c == nil || c.Status != meta.ConditionFalse || c.Reason != "SessionPolicyInvalid" || c.Message == "" || c.ObservedGeneration != o.Generation || o.Status.ExternalID != "" {
 			return fmt.Errorf("%+v", o.Status)
 		}
 		return nil
 	})
+	// What people see of it at a glance.
+	for args, want := range map[string][]string{
+		"":        {"NAME", "ROLE", "ACCEPTED", "REASON", "AGE"},
+		"-o=wide": {"NAME", "ROLE", "TARGET", "ID", "ACCEPTED", "REASON", "AGE"},
+	} {
+		lines := strings.Split(w.kubectl(t, append([]string{"get", "pia", "-n", "shop", "early"}, strings.Fields(args)...)...), "\n")
+		if got := strings.Fields(lines[0]); !slices.Equal(got, want) {
+			t.Errorf("kubectl get pia %s has the columns %v, not %v", args, got, want)
+		}
+		if got := strings.Fields(lines[1]); got[0] != "early" || got[1] != reader || !slices.Contains(got, "False") || !slices.Contains(got, "SessionPolicyInvalid") ||
+			args != "" && !slices.Contains(got, o.Status.AssociationID) {
+			t.Errorf("kubectl get pia %s says %v", args, got)
+		}
+	}
 	// Two changes of ours, and a status after each; nothing else was written.
 	if o, err = object(t.Context()); err != nil {
 		t.Fatal(err)
