@@ -44,7 +44,7 @@ func init() {
 func TestAKilledTestProcessLeavesNothingOfItsNodes(t *testing.T) {
 	kube.NeedNodes(t)
 	before := hostState(t)
-	cmd, dir := startVictim(t, "cluster")
+	cmd, dir := startVictim(t, victimCommand(t, "cluster"))
 	all := descendants(t, cmd.Process.Pid)
 	names := map[string]int{}
 	for _, name := range all {

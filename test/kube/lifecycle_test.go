@@ -5,6 +5,7 @@ package kube_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,8 +45,8 @@ var victims = map[string]func() error{
 	},
 }
 
-// startVictim runs a victim and returns its run folder once it is ready.
-func startVictim(t *testing.T, kind string) (*exec.Cmd, string) {
+// victimCommand is this test binary as a victim.
+func victimCommand(t *testing.T, kind string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -53,6 +54,49 @@ func startVictim(t *testing.T, kind string) (*exec.Cmd, string) {
 	}
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), victim+"="+kind)
+	return cmd
+}
+
+// nobody is the user of that name, on Debian and elsewhere.
+const nobody = 65534
+
+// unprivileged has cmd run as nobody: what starts only as root does not start. Its programs and its cache
+// are where that user can reach them, and Sweep looks there from now on.
+func unprivileged(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	kubebox, err := kube.Kubebox(t.Context(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "kube-nobody-") // those of t.TempDir are this user's alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cache := filepath.Join(dir, "cache")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(cache, 0o755), os.Chown(cache, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []*string{&cmd.Path, &kubebox} {
+		to := filepath.Join(dir, filepath.Base(*program))
+		text, err := os.ReadFile(*program)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		*program = to
+	}
+	t.Setenv("XDG_CACHE_HOME", cache)
+	cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+cache, "HOME="+cache, "TMPDIR=/tmp", "PODID_KUBEBOX="+kubebox)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+}
+
+// startVictim runs a victim and returns its run folder once it is ready.
+func startVictim(t *testing.T, cmd *exec.Cmd) (*exec.Cmd, string) {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -105,8 +149,13 @@ func zombie(pid int) bool {
 	return strings.HasPrefix(strings.TrimSpace(after), "Z")
 }
 
+// An API server with etcd needs no root: it runs as another user where this test is root.
 func TestAKilledTestProcessLeavesNothing(t *testing.T) {
-	cmd, dir := startVictim(t, "control-plane")
+	killed := victimCommand(t, "control-plane")
+	if os.Geteuid() == 0 {
+		unprivileged(t, killed)
+	}
+	cmd, dir := startVictim(t, killed)
 	pids := processesOf(t, dir)
 	if len(pids) != 3 {
 		t.Fatalf("processes %v, want etcd, kube-apiserver and kube-controller-manager", pids)
