@@ -11,6 +11,7 @@ import (
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -32,7 +33,8 @@ func newUninstall() *cobra.Command {
 and base credentials too), and the agent's address on every node.
 
 The associations, their custom resource and the policy pass-role.podid.dev, which says who
-may make them, stay unless --delete-associations is given; that writes them to a file first.
+may make them, stay unless --delete-associations is given; that writes them to a file before
+they go.
 Credentials that pods have already go on working until they expire.`,
 		Example: `  podid uninstall --dry-run
   podid uninstall
@@ -43,7 +45,7 @@ Credentials that pods have already go on working until they expire.`,
 	f := c.Flags()
 	f.SortFlags = false
 	f.BoolVar(&u.deleteAssociations, "delete-associations", false, "remove the associations and their custom resource, too")
-	f.StringVar(&u.export, "export", "podid-associations.yaml", "where the associations are written first; kubectl apply makes them again")
+	f.StringVar(&u.export, "export", "podid-associations.yaml", "where the associations are written before they go; kubectl apply makes them again")
 	f.BoolVar(&u.dryRun, "dry-run", false, "say what would be removed")
 	f.BoolVarP(&u.yes, "yes", "y", false, "do not ask")
 	f.DurationVar(&u.timeout, "timeout", 5*time.Minute, "how long it may take")
@@ -71,12 +73,14 @@ func (u *uninstalling) run(c *cobra.Command) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), u.timeout) // a person's answer may take longer
 	defer cancel()
+	var exported *export
 	if u.deleteAssociations && !u.dryRun {
-		if err := exportAssociations(ctx, ui, target, u.export); err != nil {
-			return u.cluster.failed("export the associations", err)
+		if exported, err = newExport(u.export); err != nil {
+			return err
 		}
+		defer exported.close()
 	}
-	removed, err := u.remove(ctx, ui, newUI(c.ErrOrStderr()), target)
+	removed, err := u.remove(ctx, ui, newUI(c.ErrOrStderr()), target, exported)
 	if err != nil {
 		return u.cluster.failed("remove podid", err)
 	}
@@ -94,10 +98,11 @@ func (u *uninstalling) run(c *cobra.Command) error {
 }
 
 // remove tells of each step, and counts the objects.
-func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install.Cluster) (int, error) {
+func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install.Cluster, to *export) (int, error) {
 	removed := 0
 	err := target.Uninstall(ctx, install.Removal{
 		Associations: u.deleteAssociations, DryRun: u.dryRun,
+		Export: func(all []*unstructured.Unstructured) error { return to.write(out, all) },
 		Report: func(change install.Change) {
 			removed++
 			action := string(change.Action)
@@ -117,12 +122,26 @@ func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install
 	return removed, err
 }
 
-// exportAssociations writes all associations to a new file: one that is there may be
-// the only copy of others.
-func exportAssociations(ctx context.Context, ui *ui, cluster install.Cluster, file string) error {
-	all, err := cluster.Associations(ctx)
-	if err != nil || len(all) == 0 {
-		return err
+// export is the file that associations are written to before they are removed: a new one,
+// for one that is there may be the only copy of others.
+type export struct {
+	file *os.File
+	done bool // something is in it
+}
+
+// newExport makes the file before anything is removed, so that there is somewhere to write to.
+func newExport(name string) (*export, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, problem.New(problem.Usage, "the associations cannot be written to %s", name).Because("%v", err).
+			Fixed("name another file with --export; nothing was removed")
+	}
+	return &export{file: file}, nil
+}
+
+func (e *export) write(ui *ui, all []*unstructured.Unstructured) error {
+	if len(all) == 0 {
+		return nil
 	}
 	var text bytes.Buffer
 	for _, association := range all {
@@ -132,18 +151,21 @@ func exportAssociations(ctx context.Context, ui *ui, cluster install.Cluster, fi
 		}
 		fmt.Fprintf(&text, "---\n%s", encoded)
 	}
-	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return problem.New(problem.Usage, "the associations cannot be written to %s", file).Because("%v", err).
-			Fixed("name another file with --export; nothing was removed")
-	}
-	if _, err := out.Write(text.Bytes()); err != nil {
-		_ = out.Close()
+	if _, err := e.file.Write(text.Bytes()); err != nil {
 		return fmt.Errorf("write associations: %w", err)
 	}
-	if err := out.Close(); err != nil {
+	if err := e.file.Sync(); err != nil {
 		return fmt.Errorf("write associations: %w", err)
 	}
-	ui.printf("%d associations written to %s\n", len(all), file)
+	e.done = true
+	ui.printf("%d associations written to %s\n", len(all), e.file.Name())
 	return nil
+}
+
+// close leaves no file that nothing was written to.
+func (e *export) close() {
+	_ = e.file.Close() // what is written is synchronised
+	if !e.done {
+		_ = os.Remove(e.file.Name())
+	}
 }

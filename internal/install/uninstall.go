@@ -50,7 +50,10 @@ type Removal struct {
 	// that guards them; both stay otherwise. An association that is made while nothing guards it would
 	// be in force after the next installation.
 	Associations bool
-	DryRun       bool
+	// Export, if set, is given the associations before they are removed, when nothing of
+	// podid can write one any more.
+	Export func([]*unstructured.Unstructured) error
+	DryRun bool
 	// Report is told of each step.
 	Report func(Change)
 	// Addresses is told how far the removal of the nodes' addresses is.
@@ -100,6 +103,15 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 			if err := c.removeAddresses(ctx, *image, r.Addresses); err != nil {
 				return err
 			}
+		}
+	}
+	if r.Associations && r.Export != nil && !r.DryRun {
+		all, err := c.Associations(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.Export(all); err != nil {
+			return err
 		}
 	}
 	// The custom resource before the policy that guards its objects.

@@ -18,6 +18,7 @@ import (
 	authorization "k8s.io/api/authorization/v1"
 	rbac "k8s.io/api/rbac/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -174,7 +175,7 @@ func TestInstallingAgainIsUpgradingAndUninstallingLeavesNothing(t *testing.T) {
 		t.Fatalf("somebody else's: %v", err)
 	}
 
-	w.associate(t)
+	w.associate(t, "cart")
 	w.uninstall(t, false)
 	left := onlyIn(w.objects(t), before)
 	want := []string{
@@ -190,7 +191,25 @@ func TestInstallingAgainIsUpgradingAndUninstallingLeavesNothing(t *testing.T) {
 	if err != nil || len(exported) != 1 || exported[0].GetName() != "cart" {
 		t.Errorf("exported %v, %v", exported, err)
 	}
-	w.uninstall(t, true)
+	w.apply(t, install.Options{Settings: lab}, false)
+	var kept []string
+	err = w.Uninstall(t.Context(), install.Removal{
+		Associations: true,
+		Report: func(c install.Change) {
+			if c.Object == "Deployment podid-system/podid-auth" { // what was in flight at its EKS API
+				w.associate(t, "late")
+			}
+		},
+		Export: func(all []*unstructured.Unstructured) error {
+			for _, o := range all {
+				kept = append(kept, o.GetName())
+			}
+			return nil
+		},
+	})
+	if err != nil || !slices.Equal(kept, []string{"cart", "late"}) {
+		t.Errorf("exported before they went: %v, %v", kept, err)
+	}
 	if left := onlyIn(w.objects(t), before); left != nil {
 		t.Errorf("left: %v", left)
 	}
@@ -214,11 +233,11 @@ func (w *installWorld) settled(t *testing.T) {
 	t.Fatal("the cluster goes on changing")
 }
 
-func (w *installWorld) associate(t *testing.T) {
+func (w *installWorld) associate(t *testing.T, account string) {
 	t.Helper()
 	apply := w.Kubectl(t.Context(), "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(`{"apiVersion":"podid.dev/v1alpha1","kind":"PodIdentityAssociation",` +
-		`"metadata":{"name":"cart","namespace":"default"},"spec":{"roleARN":"arn:aws:iam::111122223333:role/cart"}}`)
+		`"metadata":{"name":"` + account + `","namespace":"default"},"spec":{"roleARN":"arn:aws:iam::111122223333:role/cart"}}`)
 	w.run(t, apply)
 }
 
@@ -352,7 +371,7 @@ func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
 	if out, err := podid("status"); err == nil || !strings.Contains(out, "doors         objects, annotations, EKS API, webhook") {
 		t.Errorf("status: %v\n%s", err, out)
 	}
-	w.associate(t)
+	w.associate(t, "cart")
 	t.Chdir(t.TempDir())
 	if out, err := podid("uninstall", "--yes", "--delete-associations"); err != nil || !strings.Contains(out, "Nothing of podid is left") {
 		t.Errorf("uninstall: %v\n%s", err, out)
