@@ -35,6 +35,8 @@ on one endpoint, for AWS SDKs and tools.
 
 // ServeHTTP routes by signing scope, host and path.
 func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// AWS's clock, by which SDKs correct theirs when a signature is too old or too new.
+	w.Header().Set("Date", a.now().UTC().Format(http.TimeFormat))
 	scope, signed := sigv4.Peek(r)
 	if !signed {
 		a.serveUnsigned(w, r)

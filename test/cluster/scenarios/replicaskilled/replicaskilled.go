@@ -5,12 +5,16 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	podidv1 "github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/test/cluster/lab"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 //go:embed README.md
@@ -66,6 +70,45 @@ func Run(t *testing.T, l *lab.Lab) {
 		}
 	}
 	t.Logf("%d changes of the association, %d calls of AssumeRole", changes, s.AWS.Calls("AssumeRole")-before)
+
+	s.Step("The leader's program crashes")
+	var crashed, node string
+	s.Within(time.Minute, func(ctx context.Context) (err error) { // the Lease may be that of a replica that was killed
+		crashed, node, err = leader(ctx, s)
+		return err
+	})
+	s.OK(s.KillProgram(s.Ctx(), node, "podid-auth"))
+	s.Bind("later", "killed")
+	took := s.Within(30*time.Second, func(ctx context.Context) error {
+		o := new(podidv1.PodIdentityAssociation)
+		if err := s.Objects.Get(ctx, client.ObjectKey{Namespace: s.Space, Name: "later"}, o); err != nil {
+			return err
+		}
+		if !apimeta.IsStatusConditionTrue(o.Status.Conditions, "Accepted") {
+			return fmt.Errorf("it has no status yet: %+v", o.Status)
+		}
+		return nil
+	})
+	if now, _, err := leader(s.Ctx(), s); err != nil || now == crashed {
+		t.Errorf("%s leads, where %s has crashed: %v", now, crashed, err)
+	}
+	t.Logf("a status after %s", took)
+	s.Within(time.Minute, func(ctx context.Context) error { return s.AllReady(ctx, "auth", 2) })
+}
+
+// leader is who holds the Lease (a pod's name and an ID of the process), and its node.
+func leader(ctx context.Context, s *lab.Scenario) (holder, node string, err error) {
+	lease, err := s.Client.CoordinationV1().Leases(lab.Namespace).Get(ctx, "podid-auth", meta.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		return "", "", fmt.Errorf("nobody leads (%v)", err)
+	}
+	holder = *lease.Spec.HolderIdentity
+	name, _, _ := strings.Cut(holder, "_")
+	pod, err := s.Client.CoreV1().Pods(lab.Namespace).Get(ctx, name, meta.GetOptions{})
+	if err != nil {
+		return "", "", err
+	}
+	return holder, pod.Spec.NodeName, nil
 }
 
 func kill(s *lab.Scenario, name string) {
