@@ -4,15 +4,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid/problem"
 	"github.com/openpodidentity/podid/test/cluster/lab"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
 // failure is one way to break the walk-through, and to mend it again.
@@ -22,7 +22,8 @@ type failure struct {
 	did string
 	// says are facts that the application's error must name; events those of the pod's Events.
 	says, events []string
-	fix          string // where neither says it
+	// asks is what is asked where podid cannot know, with what the application said.
+	asks         func(ctx context.Context, d *demo, pod, said string) error
 	breaks, mend func(context.Context, *demo) error
 	// pod changes the manifest; "" leaves the ordinary one.
 	pod func(manifest string) string
@@ -37,6 +38,7 @@ var failures = []failure{
 		name:   "The association is missing",
 		did:    "kubectl -n test-namespace delete pia test-sa   # under a pod that runs",
 		says:   []string{string(problem.AssociationMissing), "Fix:"},
+		events: []string{"AssociationMissing", "Fix: create one"},
 		breaks: func(ctx context.Context, d *demo) error { return d.Dissociate(ctx, namespace, account) },
 		mend: func(ctx context.Context, d *demo) error {
 			_, err := d.Apply(ctx, objectDoor)
@@ -45,18 +47,20 @@ var failures = []failure{
 		running: true,
 	},
 	{
-		name: "The trust policy lacks sts:TagSession",
-		did:  "aws iam update-assume-role-policy …   # without \"sts:TagSession\"",
-		says: []string{string(problem.TrustTagSession), "sts:TagSession", "Fix:"},
+		name:   "The trust policy lacks sts:TagSession",
+		did:    "aws iam update-assume-role-policy …   # without \"sts:TagSession\"",
+		says:   []string{string(problem.TrustTagSession), "sts:TagSession", "Fix:"},
+		events: []string{"TrustTagSession", "Fix: add \"sts:TagSession\""},
 		breaks: func(ctx context.Context, d *demo) error {
 			return d.trust(ctx, strings.Replace(d.Principal.Trust(d.Identity), `"sts:TagSession"`, `"sts:SetSourceIdentity"`, 1))
 		},
 		mend: mendTrust,
 	},
 	{
-		name: "The trust policy names another principal",
-		did:  "aws iam update-assume-role-policy …   # \"Principal\": {\"Service\": \"ec2.amazonaws.com\"}",
-		says: []string{string(problem.TrustPrincipal), role, "Fix:"},
+		name:   "The trust policy names another principal",
+		did:    "aws iam update-assume-role-policy …   # \"Principal\": {\"Service\": \"ec2.amazonaws.com\"}",
+		says:   []string{string(problem.TrustPrincipal), role, "Fix:"},
+		events: []string{"TrustPrincipal", role, "podid trust-policy"},
 		breaks: func(ctx context.Context, d *demo) error {
 			return d.trust(ctx, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`)
 		},
@@ -64,10 +68,11 @@ var failures = []failure{
 	},
 	{
 		name: "The role may not list the bucket",
-		did:  "aws iam delete-role-policy …",
+		did:  "aws iam put-role-policy --policy-document file://permissions.json …   # it names another bucket",
 		says: []string{"AccessDenied", "is not authorized to perform: s3:ListBucket"},
+		asks: canI,
 		breaks: func(ctx context.Context, d *demo) error {
-			_, err := d.AWS.IAM.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String(role), PolicyName: aws.String("permissions")})
+			_, err := d.AWS.Role(ctx, role, d.Principal.Trust(d.Identity), otherBucket)
 			return err
 		},
 		mend: func(ctx context.Context, d *demo) error { _, err := d.Role(ctx, role); return err },
@@ -94,10 +99,10 @@ var failures = []failure{
 		},
 	},
 	{
-		name: "The agent is missing",
-		did:  "kubectl -n podid-system patch daemonset podid-agent …   # on no node",
-		says: []string{"169.254.170.23"},
-		fix:  "podid status says on which nodes no agent is ready; kubectl -n podid-system describe daemonset podid-agent says why",
+		name:   "The agent is missing",
+		did:    "kubectl -n podid-system patch daemonset podid-agent …   # on no node",
+		says:   []string{"169.254.170.23"},
+		events: []string{"AgentMissing", "Fix: podid status", "describe daemonset podid-agent"},
 		breaks: func(ctx context.Context, d *demo) error {
 			return d.place(ctx, `{"spec":{"template":{"spec":{"nodeSelector":{"nowhere":"true"}}}}}`, 0)
 		},
@@ -200,7 +205,7 @@ func (d *demo) said(ctx context.Context, f failure, p *lab.Pod) error {
 	}
 	if f.events != nil {
 		var events string
-		err := lab.Eventually(ctx, 20*time.Second, func(ctx context.Context) (err error) {
+		err := lab.Eventually(ctx, eventsWithin, func(ctx context.Context) (err error) {
 			if events, err = d.Events(ctx, namespace, p.Name); err != nil {
 				return err
 			}
@@ -216,10 +221,32 @@ func (d *demo) said(ctx context.Context, f failure, p *lab.Pod) error {
 			return err
 		}
 	}
-	if f.fix != "" {
-		d.say("Fix: " + f.fix)
+	if f.asks != nil {
+		return f.asks(ctx, d, p.Name, said)
 	}
 	return nil
+}
+
+// eventsWithin is more than the minute that an agent is waited for.
+const eventsWithin = 100 * time.Second
+
+// otherBucket are permissions that were meant to let the role list the bucket.
+var otherBucket = strings.ReplaceAll(lab.Permissions, lab.Bucket, "another-bucket")
+
+// canI asks what the role lacks. podid is not there when AWS refuses the pod something, so it has no Event of that.
+func canI(ctx context.Context, d *demo, pod, said string) error {
+	file := d.File("permissions.json")
+	if err := os.WriteFile(file, []byte(otherBucket), 0o600); err != nil {
+		return err
+	}
+	d.did(`podid can-i --denied "$(kubectl -n ` + namespace + " logs " + pod + `)" --identity permissions.json`)
+	answer, err := d.Podid(ctx, "can-i", "--denied", said, "--identity", file)
+	answer = strings.ReplaceAll(answer, file, "permissions.json")
+	d.say(answer)
+	if no, is := errors.AsType[*exec.ExitError](err); !is || no.ExitCode() != 1 {
+		return fmt.Errorf("podid can-i ends with %w, which is no no", err)
+	}
+	return wants(answer, "may not s3:ListBucket", "permissions.json", "To allow it")
 }
 
 // awaitLog waits until a pod that runs has said something.
