@@ -94,7 +94,7 @@ func (w *authWorld) toldPod(t *testing.T, pod *core.Pod, reason string) (found [
 
 func (w *authWorld) eventsOf(t *testing.T, pod *core.Pod) []core.Event {
 	t.Helper()
-	list, err := w.kube.CoreV1().Events(pod.Namespace).List(t.Context(), meta.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)})
+	list, err := w.kube.CoreV1().Events(pod.Namespace).List(t.Context(), meta.ListOptions{FieldSelector: "source=podid,involvedObject.uid=" + string(pod.UID)})
 	if err != nil {
 		t.Fatal(err)
 	}
