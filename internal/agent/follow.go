@@ -32,6 +32,9 @@ const (
 	// firstPause and lastPause are between attempts to connect; a broken stream is connected anew
 	// within the second that its change may take, and all nodes do not come at once.
 	firstPause, lastPause = 200 * time.Millisecond, 2 * time.Second
+	// openWithin bounds how long a stream may take to begin, until its first line: a podid-auth that hangs
+	// would keep the node from hearing of changes.
+	openWithin = 3 * time.Second
 	// lookEvery is the least time between two looks for newer news, and half of the most;
 	// lookWithin bounds one.
 	lookEvery, lookWithin = stream.OldAfter, 2 * time.Second
@@ -69,7 +72,7 @@ func (s *Server) Follow(ctx context.Context, from Stream) {
 // with that of another podid-auth when it finds one that has newer news.
 func (s *Server) listen(ctx context.Context, from Stream) (heard bool, err error) {
 	defer s.news.open.Store(false)
-	l, err := open(ctx, from, 0, quiet)
+	l, err := open(ctx, from, 0, openWithin)
 	if err != nil {
 		return false, err
 	}
@@ -128,7 +131,7 @@ func open(ctx context.Context, from Stream, within, patience time.Duration) (*li
 		cancel(nil)
 		return nil, unlessSilent(err)
 	}
-	silence.Reset(quiet)
+	silence.Reset(openWithin)
 	return &listener{lines, silence, cancel}, nil
 }
 
@@ -148,7 +151,7 @@ var errSilent = errors.New("silent")
 
 func unlessSilent(err error) error {
 	if errors.Is(err, errSilent) {
-		return problem.New(problem.AuthUnavailable, "the stream of podid-auth said nothing for %s", quiet).From(err)
+		return problem.New(problem.AuthUnavailable, "the stream of podid-auth said nothing for long").From(err)
 	}
 	return err
 }

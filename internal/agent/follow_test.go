@@ -99,6 +99,22 @@ func TestABrokenStreamIsConnectedAnew(t *testing.T) {
 	})
 }
 
+func TestAPodidAuthThatHangsKeepsNobodyFromHearingOfChanges(t *testing.T) {
+	var connections atomic.Int32
+	following(t, streamFunc(func(ctx context.Context, say func(stream.Message)) error {
+		if connections.Add(1) > 1 {
+			say(listed(map[int]stream.Version{1: version("a", 7)}))
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}), func(t *testing.T, n *node) {
+		pause(4 * time.Second)
+		if err := n.Ready(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // auths are replicas of podid-auth as one name stands for them: whoever opens a stream gets
 // one of the first that will have them.
 type auths []*hearing

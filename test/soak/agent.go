@@ -23,15 +23,16 @@ import (
 // agent is the process that is soaked.
 type agent struct {
 	*exec.Cmd
-	address, probes, metrics, log string
-	ended                         chan struct{}
-	goroutines, descriptors, heap series
+	address, probes, metrics, log           string
+	ended                                   chan struct{}
+	goroutines, descriptors, heap, resident series
 }
 
 func start(program, dir string, auth *upstream.Server) (*agent, error) {
 	a := &agent{address: free(), probes: free(), metrics: free(), log: filepath.Join(dir, "log"), ended: make(chan struct{}),
 		goroutines: series{name: "goroutines", slack: 50}, descriptors: series{name: "descriptors", slack: 50},
-		heap: series{name: "live heap, bytes", slack: 4 << 20}}
+		heap:     series{name: "live heap, bytes", slack: 4 << 20},
+		resident: series{name: "resident memory, bytes", slack: 8 << 20}}
 	a.Cmd = exec.Command(program, "--auth", auth.URL, "--ca-file", auth.CAFile, "--token-file", auth.TokenFile, "--node", upstream.Node,
 		"--listen", a.address, "--probes", a.probes, "--metrics", a.metrics, "--handover", "")
 	log, err := os.Create(a.log)
@@ -100,22 +101,22 @@ func (a *agent) watch(ctx context.Context) {
 		if open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.Process.Pid)); err == nil {
 			a.descriptors.values = append(a.descriptors.values, float64(len(open)))
 		}
+		if n := a.rss(); n > 0 {
+			a.resident.values = append(a.resident.values, n)
+		}
 	}
 }
 
-// waited is for how long its threads could have run and did not get a processor: the second
-// field of schedstat, in nanoseconds. It is 0 where the kernel does not count that.
-func (a *agent) waited() time.Duration {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", a.Process.Pid))
-	total := time.Duration(0)
-	for _, thread := range threads {
-		text, _ := os.ReadFile(thread) // a thread may have ended
-		if fields := strings.Fields(string(text)); len(fields) > 1 {
-			n, _ := strconv.ParseInt(fields[1], 10, 64)
-			total += time.Duration(n)
+// rss is its resident memory, in bytes.
+func (a *agent) rss() float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Process.Pid)) // it may have ended
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return n * 1024
 		}
 	}
-	return total
+	return 0
 }
 
 // stop ends it as the kubelet does.
@@ -151,7 +152,7 @@ func (a *agent) races() error {
 	return nil
 }
 
-func (a *agent) seen() []series { return []series{a.goroutines, a.descriptors, a.heap} }
+func (a *agent) seen() []series { return []series{a.goroutines, a.descriptors, a.heap, a.resident} }
 
 // series is what was seen of one thing over time.
 type series struct {

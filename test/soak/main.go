@@ -22,26 +22,30 @@ import (
 )
 
 func main() {
+	if os.Getenv(witnessing) != "" {
+		bearWitness()
+	}
 	d := flag.Duration("for", 10*time.Minute, "how long")
 	n := flag.Int("workloads", 500, "how many")
+	race := flag.Bool("race", true, "build the agent with the race detector; without, its memory is the agent's own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := soak(ctx, *d, *n); err != nil {
+	if err := soak(ctx, *d, *n, *race); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func soak(ctx context.Context, d time.Duration, n int) error {
+func soak(ctx context.Context, d time.Duration, n int, race bool) error {
 	dir, err := os.MkdirTemp("", "podid-soak-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Println("building podid-agent with the race detector")
+	fmt.Println("building podid-agent, race detector:", race)
 	program := filepath.Join(dir, "podid-agent")
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-o", program, "./cmd/podid-agent")
+	build := exec.CommandContext(ctx, "go", "build", fmt.Sprintf("-race=%t", race), "-o", program, "./cmd/podid-agent")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build podid-agent: %w", err)
@@ -69,6 +73,6 @@ func soak(ctx context.Context, d time.Duration, n int) error {
 	if err := a.stop(); err != nil {
 		return err
 	}
-	w.tally.print(a)
+	w.tally.print(a, &w.still)
 	return w.tally.verdict(a)
 }

@@ -13,6 +13,7 @@ import (
 type tally struct {
 	mu       sync.Mutex
 	answers  int
+	aside    int // failed while the machine stood still
 	slowest  time.Duration
 	excuses  map[string]int // refusals that have an explanation, by that
 	wrongs   int
@@ -35,6 +36,12 @@ func (t *tally) excused(code string) {
 	t.excuses[code]++
 }
 
+func (t *tally) setAside() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.aside++
+}
+
 func (t *tally) wrong(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,11 +50,12 @@ func (t *tally) wrong(format string, args ...any) {
 	}
 }
 
-func (t *tally) print(a *agent) {
+func (t *tally) print(a *agent, still *standstills) {
 	fmt.Printf("%d answered, the slowest after %s\n", t.answers, t.slowest.Round(time.Millisecond))
 	for _, code := range slices.Sorted(maps.Keys(t.excuses)) {
 		fmt.Printf("%d were told %s\n", t.excuses[code], code)
 	}
+	fmt.Printf("%d were set aside: %s\n", t.aside, still)
 	for _, example := range t.examples {
 		fmt.Println("wrong:", example)
 	}
@@ -64,6 +72,9 @@ func (t *tally) verdict(a *agent) error {
 	}
 	if t.answers == 0 {
 		err = errors.Join(err, errors.New("nobody was answered: this machine has too much else to do"))
+	}
+	if float64(t.aside) > mostAside*float64(t.answers) {
+		err = errors.Join(err, fmt.Errorf("%d requests were set aside: this machine stood still too much to tell", t.aside))
 	}
 	for _, of := range a.seen() {
 		if of.grew() {

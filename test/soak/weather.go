@@ -9,8 +9,7 @@ import (
 	"github.com/openpodidentity/podid/test/upstream"
 )
 
-// weather is when podid-auth fails, and how; and when this machine is so busy that nobody
-// could answer in time.
+// weather is when podid-auth fails, and how.
 type weather struct {
 	auth   *upstream.Server
 	period time.Duration
@@ -18,7 +17,6 @@ type weather struct {
 	mu    sync.Mutex
 	bad   bool
 	since time.Time // of how it is now
-	busy  time.Time // when the machine last was
 }
 
 func newWeather(auth *upstream.Server, period time.Duration) *weather {
@@ -68,37 +66,11 @@ func (w *weather) turn(bad bool) {
 	w.bad, w.since = bad, time.Now()
 }
 
-// feel notes when the machine lets this process wait, which podid-auth is in, or the agent:
-// a call has 850 ms.
-func (w *weather) feel(ctx context.Context, a *agent) {
-	const every, late = 100 * time.Millisecond, 100 * time.Millisecond
-	waited := a.waited()
-	for last := time.Now(); w.wait(ctx, every); last = time.Now() {
-		now := a.waited()
-		if time.Since(last) > every+late || now-waited > late {
-			w.mu.Lock()
-			w.busy = time.Now()
-			w.mu.Unlock()
-		}
-		waited = now
-	}
-}
-
 // excuses says whether somebody who asked at a time and has no credentials yet may have been
-// refused: podid-auth fails, or did until a moment ago, or the machine was too busy.
+// refused: podid-auth fails, or did until a moment ago.
 func (w *weather) excuses(asked time.Time) bool {
 	const moment = 4 * time.Second // as long as a refusal is told again
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.bad || asked.Sub(w.since) < moment || w.tooBusy(asked)
-}
-
-// tooBusy says that the machine was, not long before somebody asked. mu is held.
-func (w *weather) tooBusy(asked time.Time) bool { return asked.Sub(w.busy) < 6*time.Second }
-
-// stalls says whether a request may have been cut off because this machine stood still.
-func (w *weather) stalls(asked time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.tooBusy(asked)
+	return w.bad || asked.Sub(w.since) < moment
 }
