@@ -7,7 +7,9 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/openpodidentity/podid/internal/agent"
 )
@@ -89,6 +91,35 @@ func BenchmarkHTTP(b *testing.B) {
 
 // BenchmarkMemory is what one workload takes, with a token and a session token as long as
 // real ones are.
+// BenchmarkWake is how long after the answer came the last of 500 that waited for it has it.
+func BenchmarkWake(b *testing.B) {
+	n := newNode(b)
+	const waiting = 500
+	slowest, total := time.Duration(0), time.Duration(0)
+	for i := 0; b.Loop(); i++ {
+		release := make(chan struct{})
+		var came time.Time
+		n.answers(func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
+			<-release
+			came = time.Now()
+			return realistic(ctx, ask)
+		})
+		r := httptest.NewRequest(http.MethodGet, "http://169.254.170.23"+agent.Path, nil)
+		r.Header.Set("Authorization", mint(b, workload(i)))
+		var all sync.WaitGroup
+		for range waiting {
+			all.Go(func() { n.ServeHTTP(discard{http.Header{}}, r) })
+		}
+		time.Sleep(20 * time.Millisecond) // until all wait
+		close(release)
+		all.Wait()
+		took := time.Since(came)
+		slowest, total = max(slowest, took), total+took
+	}
+	b.ReportMetric(float64(total.Microseconds())/float64(b.N), "µs/last")
+	b.ReportMetric(float64(slowest.Microseconds()), "µs/slowest")
+}
+
 func BenchmarkMemory(b *testing.B) {
 	const pods = 1000
 	tokens := make([]string, pods)
