@@ -154,6 +154,7 @@ func (r *server) watchNews(set settings.Settings, c *cluster, watches *tokenkube
 	}
 	c.news = &auth.News{Max: set.MaxStaleness, Metrics: r.metrics, Sources: []auth.Source{
 		of("pods", "pods", new(corev1.PodList)),
+		of("service-accounts", "serviceaccounts", new(corev1.ServiceAccountList)),
 		of("associations", "podidentityassociations", new(v1alpha1.PodIdentityAssociationList)),
 		{Name: "keys", Heard: c.keys.Fetched},
 	}}

@@ -46,7 +46,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "podid_auth_streams", Help: "Agents that listen.",
 		}),
 		staleness: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "podid_auth_staleness_seconds", Help: "How old the news of the cluster are: of pods, associations and keys.",
+			Name: "podid_auth_staleness_seconds", Help: "How old the news of the cluster are: of pods, service accounts, associations and keys.",
 		}, []string{"source"}),
 		verifying: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "podid_auth_verifications_in_flight", Help: "Signatures of tokens that are being verified.",

@@ -22,7 +22,7 @@ type News struct {
 
 // Source is one kind of news.
 type Source struct {
-	// Name is pods, associations or keys.
+	// Name is pods, service-accounts, associations or keys.
 	Name string
 	// Heard is when something was last heard; zero until the first time.
 	Heard func() time.Time
