@@ -3,6 +3,7 @@ package problem_test
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -70,6 +71,27 @@ func TestASentenceBeginsWithACapitalUnlessItBeginsWithAName(t *testing.T) {
 	} {
 		if got := problem.New(problem.Internal, "%s", text).Because("").Fixed("").Message(); got != want {
 			t.Errorf("%q became %q, not %q", text, got, want)
+		}
+	}
+}
+
+func TestALogLineHasTheCauseAndTheLevelOfTheProblem(t *testing.T) {
+	var none *problem.Problem
+	for want, p := range map[string]*problem.Problem{
+		"level=INFO msg=x": none,
+		`level=WARN msg=x code=pod-gone what="no pod" cause="not found"`: problem.New(problem.PodGone, "no pod").From(errors.New("not found")),
+		`level=ERROR msg=x code=internal what=oops`:                      problem.New(problem.Internal, "oops"),
+	} {
+		var line strings.Builder
+		log := slog.New(slog.NewTextHandler(&line, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+		log.LogAttrs(t.Context(), p.Level(), "x", p.Attrs()...)
+		if got := strings.TrimSpace(line.String()); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 }

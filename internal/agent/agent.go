@@ -196,19 +196,8 @@ func (s *Server) log(ctx context.Context, message string, w podid.Workload, took
 		attrs = append(attrs, slog.String("namespace", w.Namespace), slog.String("service_account", w.ServiceAccount),
 			slog.String("pod", w.Pod), slog.String("pod_uid", w.PodUID))
 	}
-	level := slog.LevelInfo
-	if p != nil {
-		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("what", p.What))
-		if p.Err != nil {
-			attrs = append(attrs, slog.String("cause", p.Err.Error()))
-		}
-		level = slog.LevelWarn
-		if problem.Lookup(p.Code).Kind == problem.Broken {
-			level = slog.LevelError
-		}
-	}
-	attrs = append(append(attrs, more...), slog.Duration("took", took))
-	s.Log.LogAttrs(ctx, level, message, attrs...)
+	attrs = append(append(append(attrs, p.Attrs()...), more...), slog.Duration("took", took))
+	s.Log.LogAttrs(ctx, p.Level(), message, attrs...)
 }
 
 func (s *Server) now() time.Time {

@@ -81,17 +81,6 @@ func (h *Handler) log(ctx context.Context, id string, g *Grant, p *problem.Probl
 			attrs = append(attrs, slog.String("hint", "session tags and policy nearly fill the session: disable session tags or shorten the policy before STS refuses it"))
 		}
 	}
-	attrs = append(attrs, slog.Duration("took", g.Took))
-	level := slog.LevelInfo
-	if p != nil {
-		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("what", p.What))
-		if p.Err != nil {
-			attrs = append(attrs, slog.String("cause", p.Err.Error()))
-		}
-		level = slog.LevelWarn
-		if problem.Lookup(p.Code).Kind == problem.Broken {
-			level = slog.LevelError
-		}
-	}
-	h.Log.LogAttrs(ctx, level, "exchange", attrs...)
+	attrs = append(append(attrs, slog.Duration("took", g.Took)), p.Attrs()...)
+	h.Log.LogAttrs(ctx, p.Level(), "exchange", attrs...)
 }

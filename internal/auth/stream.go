@@ -42,7 +42,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, id string)
 	p := problem.Of(err)
 	h.audit(r.Context(), newRecord("stream", id, r.RemoteAddr, &Grant{Caller: caller}, p))
 	if p != nil {
-		h.logStream(r.Context(), slog.LevelWarn, id, "stream refused", caller, slog.String("code", string(p.Code)), slog.String("what", p.What), slog.Any("cause", p.Err))
+		h.logStream(r.Context(), slog.LevelWarn, id, "stream refused", caller, p.Attrs()...)
 		awswire.WriteJSONError(w, id, wireError(p, id))
 		return
 	}

@@ -310,11 +310,7 @@ func (h *Webhook) log(ctx context.Context, request *admissionv1.AdmissionRequest
 	}
 	if a.err != nil {
 		level = slog.LevelWarn
-		p := problem.Of(a.err)
-		attrs = append(attrs, slog.String("code", string(p.Code)), slog.String("what", p.What))
-		if p.Err != nil {
-			attrs = append(attrs, slog.String("cause", p.Err.Error()))
-		}
+		attrs = append(attrs, problem.Of(a.err).Attrs()...)
 	}
 	h.logger().LogAttrs(ctx, level, "admission", attrs...)
 }
