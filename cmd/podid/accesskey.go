@@ -16,17 +16,15 @@ import (
 )
 
 func newAccessKey() *cobra.Command {
-	c := &cobra.Command{
+	return group(cobra.Command{
 		Use:   "access-key",
 		Short: "Make, list and delete access keys of the EKS API of a cluster",
 		Long: `An access key signs requests to the EKS API that podid serves in a cluster (aws eks,
 Terraform). It belongs to a service account, and may do what Kubernetes' RBAC lets that
 account do with associations and roles. It is kept as a Secret in podid's namespace.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newAccessKeyCreate(), newAccessKeyList(), newAccessKeyDelete())
-	return c
+		Example: `  podid access-key create --service-account shop/deployer
+  podid access-key list`,
+	}, newAccessKeyCreate(), newAccessKeyList(), newAccessKeyDelete())
 }
 
 // madeKey is what is told of a key when it is made; never again.

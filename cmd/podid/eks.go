@@ -19,14 +19,11 @@ import (
 )
 
 func newEKS() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "eks",
-		Short: "Get to the EKS API of a cluster, with aws eks and Terraform",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newEKSEnv())
-	return c
+	return group(cobra.Command{
+		Use:     "eks",
+		Short:   "Get to the EKS API of a cluster, with aws eks and Terraform",
+		Example: `  eval "$(podid eks env --service-account shop/deployer)"`,
+	}, newEKSEnv())
 }
 
 // eksEnv is what leads an AWS client to the EKS API of a cluster.

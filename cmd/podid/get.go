@@ -22,18 +22,15 @@ import (
 )
 
 func newGet() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "get",
-		Short: "List what podid knows of a cluster",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newGetAssociations())
-	return c
+	return group(cobra.Command{
+		Use:     "get",
+		Short:   "List what podid knows of a cluster",
+		Example: "  podid get associations -A",
+	}, newGetAssociations())
 }
 
-// Bound is a service account with a role, by whichever door it came.
-type Bound struct {
+// listedAssociation is a service account with a role, by whichever door it came.
+type listedAssociation struct {
 	Namespace      string `json:"namespace"`
 	ServiceAccount string `json:"serviceAccount"`
 	RoleARN        string `json:"roleArn"`
@@ -103,7 +100,7 @@ where that door is open. STATE says why pods do not get a role, as a problem's c
 	return c
 }
 
-func (u *ui) bound(all []Bound) {
+func (u *ui) bound(all []listedAssociation) {
 	if len(all) == 0 {
 		u.printf("no service account has a role\n")
 		return
@@ -124,7 +121,7 @@ func (u *ui) bound(all []Bound) {
 }
 
 // list is in the order of namespaces and names; hint is what should be said beside.
-func (f *getting) list(ctx context.Context) (bound []Bound, hint string, err error) {
+func (f *getting) list(ctx context.Context) (bound []listedAssociation, hint string, err error) {
 	api, err := f.cluster.client()
 	if err != nil {
 		return nil, "", err
@@ -147,7 +144,7 @@ func (f *getting) list(ctx context.Context) (bound []Bound, hint string, err err
 	}
 	set, known := f.settings(ctx, api)
 
-	bound = []Bound{} // a list in JSON, too
+	bound = []listedAssociation{} // a list in JSON, too
 	named := map[types.NamespacedName]podid.Association{}
 	for i := range objects.Items {
 		o := &objects.Items[i]
@@ -176,7 +173,7 @@ func (f *getting) list(ctx context.Context) (bound []Bound, hint string, err err
 			bound = append(bound, newBound(a, "annotation", set.Cluster, err))
 		}
 	}
-	slices.SortStableFunc(bound, func(a, b Bound) int {
+	slices.SortStableFunc(bound, func(a, b listedAssociation) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.ServiceAccount, b.ServiceAccount))
 	})
 	return bound, hint, nil
@@ -192,8 +189,8 @@ func (f *getting) annotated(accounts []corev1.ServiceAccount) []*corev1.ServiceA
 	return out
 }
 
-func newBound(a podid.Association, door string, cluster podid.Cluster, err error) Bound {
-	b := Bound{
+func newBound(a podid.Association, door string, cluster podid.Cluster, err error) listedAssociation {
+	b := listedAssociation{
 		Namespace: a.Namespace, ServiceAccount: a.ServiceAccount, RoleARN: string(a.Role), TargetRoleARN: string(a.Target), Door: door,
 		DisableSessionTags: a.DisableSessionTags, Policy: a.Policy, AssociationID: a.ID(), Problem: newBoundProblem(err),
 	}

@@ -63,7 +63,7 @@ With the local world all of it runs on this machine, offline and with no account
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
 	cobra.EnableCommandSorting = false // by what belongs together
-	for _, group := range []struct {
+	for _, part := range []struct {
 		title    string
 		commands []*cobra.Command
 	}{
@@ -72,17 +72,25 @@ With the local world all of it runs on this machine, offline and with no account
 		{"Roles and policies:", []*cobra.Command{newTrustPolicy(), newCanI(), newPolicy()}},
 		{"Help:", []*cobra.Command{newExplain(), newVersion()}},
 	} {
-		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
-		for _, c := range group.commands {
-			c.GroupID = group.title
+		root.AddGroup(&cobra.Group{ID: part.title, Title: part.title})
+		for _, c := range part.commands {
+			c.GroupID = part.title
 		}
-		root.AddCommand(group.commands...)
+		root.AddCommand(part.commands...)
 	}
 	root.SetHelpCommandGroupID("Help:")
 	root.SetCompletionCommandGroupID("Help:")
 	root.AddCommand(newApplication())
 	wrapArgs(root)
 	return root
+}
+
+// group is a command that is nothing but its subcommands.
+func group(c cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
+	c.Args = cobra.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.AddCommand(subcommands...)
+	return &c
 }
 
 // wrapArgs makes wrong arguments a problem like any other.

@@ -17,16 +17,12 @@ import (
 )
 
 func newPolicy() *cobra.Command {
-	c := &cobra.Command{
+	return group(cobra.Command{
 		Use:   "policy",
 		Short: "Check and format policy documents",
 		Example: `  podid policy lint trust.json
   podid policy format --write trust.json`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-	}
-	c.AddCommand(newPolicyLint(), newPolicyFormat())
-	return c
+	}, newPolicyLint(), newPolicyFormat())
 }
 
 // policyTypes are the names of the types of policies, with what they are.
