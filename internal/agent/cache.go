@@ -63,6 +63,8 @@ type pod struct {
 
 	flight  *flight
 	trouble *trouble // nil unless the last call failed
+	// owes is the source that has paid for the pod's token, which nothing has proved yet.
+	owes *bucket
 
 	// at is when to look at the pod again; place is where it is in which queue.
 	at    time.Time

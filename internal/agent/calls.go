@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,18 +28,23 @@ const (
 	probeEvery = 600 * time.Millisecond
 	// longestPause bounds what podid-auth can ask for with Retry-After.
 	longestPause = time.Minute
+	// mostInRow calls that somebody waits for are made before one that is due for renewal: misses
+	// that never run dry would have all others' credentials end.
+	mostInRow = 7
 	// maxTries of one flight: an answer that was out of date when it was asked for is
 	// asked for again.
 	maxTries = 3
 )
 
 // calls are the calls to podid-auth: those that somebody waits for in the order in which
-// they were asked for, one of each pod, then those ahead of expiry.
+// they were asked for, one of each pod, then those ahead of expiry, which get one in eight at
+// the least.
 type calls struct {
 	misses   []*flight
 	ready    queue // pods whose renewal is due
 	sleeping queue // pods to look at later
 	running  int
+	inRow    int // calls that somebody waited for, since the last one ahead of expiry
 
 	// slots is how many may run while podid-auth says that it is too much; 0: all.
 	slots  int
@@ -63,6 +69,7 @@ type calls struct {
 type flight struct {
 	id      string // by which podid-auth's log has the call
 	pod     *pod
+	source  *bucket        // that sent the token; nil: it is proved
 	raw     string         // the token to ask with
 	heard   stream.Version // of the association, when it was started
 	ahead   bool           // nobody waits: the pod has its credentials
@@ -106,6 +113,8 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 		return nil, nil, refusal{after: t.retryAt.Sub(now), silent: true, error: t.err}
 	case len(s.misses) >= s.Limits.waiting():
 		return nil, nil, problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials already", len(s.misses))
+	case s.crowded(p.owes):
+		return nil, nil, problem.New(problem.TooManyRequests, "%d tokens from this address wait to be proved already", s.Limits.unproved())
 	}
 	f := s.want(p, raw)
 	f.asked = now
@@ -126,7 +135,7 @@ func (s *Server) want(p *pod, raw string) *flight {
 }
 
 func newFlight(p *pod, raw string) *flight {
-	p.flight = &flight{id: uuid.NewString(), pod: p, raw: raw, ahead: p.answer.Load() != nil, done: make(chan struct{})}
+	p.flight = &flight{id: uuid.NewString(), pod: p, source: p.owes, raw: raw, ahead: p.answer.Load() != nil, done: make(chan struct{})}
 	return p.flight
 }
 
@@ -141,14 +150,17 @@ func (s *Server) work() {
 		s.look(p, now)
 	}
 	for !now.Before(s.paused) && s.running < s.limit() {
-		switch p := s.ready.first(); {
-		case len(s.misses) > 0:
-			f := s.misses[0]
-			s.misses[0] = nil
-			s.misses = s.misses[1:]
+		p, miss := s.ready.first(), slices.IndexFunc(s.misses, s.mayStart)
+		due := p != nil && (s.away == 0 || s.running == 0 && !now.Before(s.nextProbe))
+		switch {
+		case miss >= 0 && !(due && s.inRow >= mostInRow):
+			f := s.misses[miss]
+			s.misses = slices.Delete(s.misses, miss, miss+1)
+			s.inRow++
 			s.start(f)
-		case p != nil && (s.away == 0 || s.running == 0 && !now.Before(s.nextProbe)):
+		case due:
 			s.unqueue(p)
+			s.inRow = 0
 			s.start(newFlight(p, p.token.String()))
 		default:
 			s.rearm(now)
@@ -207,6 +219,9 @@ func (s *Server) start(f *flight) {
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	}
 	s.running++
+	if f.source != nil {
+		f.source.running++
+	}
 	f.started = s.now()
 	f.tries++
 	f.heard = f.pod.heard

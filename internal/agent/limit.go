@@ -38,6 +38,11 @@ func (l Limits) pods() int    { return orElse(l.Pods, stream.MaxPods) }
 func (l Limits) calls() int   { return orElse(l.Calls, 8) }
 func (l Limits) waiting() int { return orElse(l.Waiting, 1024) }
 
+// unproved is how many calls for tokens from one address that nothing has proved may wait, and
+// atOnce how many may be under way.
+func (l Limits) unproved() int { return max(l.waiting()/16, 1) }
+func (l Limits) atOnce() int   { return max(l.calls()/2, 1) }
+
 func orElse(n, otherwise int) int {
 	if n > 0 {
 		return n
@@ -65,6 +70,9 @@ type bucket struct {
 	level atomic.Int64
 	// told is when a refusal was last logged, in the same.
 	told atomic.Int64
+	// running is how many calls are under way for its tokens that nothing has proved. It is
+	// guarded by cache.mu.
+	running int
 }
 
 // tellEvery is how often the log has that somebody asks too much.

@@ -89,6 +89,9 @@ func (s *Server) prove(ctx context.Context, source *bucket, raw string, d digest
 	case *node != "" && s.Node != "":
 		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
 	}
-	source.giveBack(sourceLimit)
-	return s.remember(raw, d, t, by)
+	p, err := s.remember(raw, d, t, by)
+	if err == nil {
+		s.owe(p, source)
+	}
+	return p, err
 }

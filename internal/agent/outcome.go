@@ -19,6 +19,9 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	defer s.mu.Unlock()
 	now, p := s.now(), f.pod
 	s.running--
+	if f.source != nil {
+		f.source.running--
+	}
 	defer s.work()
 	s.note(f, err, now)
 	late := p.flight != f // news of the pod came meanwhile
@@ -49,6 +52,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		f.answer.renewWithin(s.staleness())
 	}
 	f.err = err
+	s.repay(p, err)
 	if !late {
 		p.flight = nil
 	}

@@ -42,3 +42,48 @@ func (Unproved) Verify(_ context.Context, raw string) (token.Token, error) {
 	sum := sha256.Sum256([]byte(raw))
 	return token.Token{Workload: podid.Workload{PodUID: "token-" + hex.EncodeToString(sum[:])}, Audience: podid.AudiencePods, Expires: expires}, nil
 }
+
+// owe keeps what source has paid for p, whose token was just verified: gives it back, unless the token
+// is still to be proved, by EKS Auth. Tokens that anybody can make up would be free of cost otherwise.
+func (s *Server) owe(p *pod, source *bucket) {
+	if _, unproved := s.Tokens.(Unproved); !unproved {
+		source.giveBack(sourceLimit)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.answer.Load() != nil {
+		source.giveBack(sourceLimit) // it was proved by then
+		return
+	}
+	p.owes = source
+}
+
+// repay takes in what EKS Auth said of p's token, if nothing had proved it: one that it refuses is
+// as unknown as before, and whoever sends it again pays again. mu is held.
+func (s *Server) repay(p *pod, err error) {
+	switch {
+	case p.owes == nil:
+	case err == nil:
+		p.owes.giveBack(sourceLimit)
+		p.owes = nil
+	case !passing(err):
+		s.shed(p)
+	}
+}
+
+// crowded reports whether as many calls for unproved tokens of source wait as may. mu is held.
+func (s *Server) crowded(source *bucket) bool {
+	n := 0
+	for _, f := range s.misses {
+		if f.source == source {
+			n++
+		}
+	}
+	return source != nil && n >= s.Limits.unproved()
+}
+
+// mayStart reports whether the call leaves room for those of other addresses. mu is held.
+func (s *Server) mayStart(f *flight) bool {
+	return f.source == nil || f.source.running < s.Limits.atOnce()
+}
