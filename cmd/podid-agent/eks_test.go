@@ -173,6 +173,20 @@ func TestOnEKSItSaysWhatItLacks(t *testing.T) {
 	}
 }
 
+func TestOnEKSAWrongKeyIsNotBlamedOnTheRole(t *testing.T) {
+	noAWS(t)
+	w, token := localAWS(t)
+	wrong := w.AWS.Admin()
+	wrong.SecretAccessKey += "x"
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", sharedFile(t, wrong))
+	r := start(t, eks(t, "--endpoint", w.Endpoint, "--region", w.Cluster.Region))
+	r.until(t, "/healthz", 200)
+	status, body, err := r.asAnSDK(token)
+	if err != nil || status != 403 || !strings.Contains(body, "caller-unproven") || !strings.Contains(body, "InvalidSignatureException") {
+		t.Errorf("%d %s, %v\n%s", status, body, err, r.log)
+	}
+}
+
 func TestReplacedKeysOfTheSharedFileAreUsedWithinAMinute(t *testing.T) {
 	noAWS(t)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", sharedFile(t, podid.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret"}))

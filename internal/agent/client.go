@@ -308,7 +308,10 @@ func toldBy(status int, exception string, body []byte) *problem.Problem {
 	}
 	exception, _, _ = strings.Cut(exception, ":") // a URL may follow the name
 	code, ok := exceptions[exception]
-	if !ok || !readable {
+	switch {
+	case readable && aboutNode(status, exception, told.Message):
+		return nodeRefused(exception, clean(told.Message))
+	case !ok || !readable:
 		return unusable("its status is %d and it names no exception of EKS Auth", status)
 	}
 	return problem.New(code, "%s", cmp.Or(clean(told.Message), exception))

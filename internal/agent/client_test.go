@@ -176,6 +176,43 @@ func TestErrorsOfAWSAreUnderstood(t *testing.T) {
 	}
 }
 
+// On EKS the agent signs: an error about its key or its role says nothing of the pod.
+func TestWhatIsWrongWithTheNodeIsNotBlamedOnThePod(t *testing.T) {
+	const denied = "User: arn:aws:sts::111122223333:assumed-role/node/i-1 is not authorized to perform: eks-auth:AssumeRoleForPodIdentity"
+	for _, c := range []struct {
+		exception, message string
+		status             int
+		fix                string
+	}{
+		{"UnrecognizedClientException", "The security token included in the request is invalid.", 403, "the node's role"},
+		{"InvalidSignatureException:", "The request signature we calculated does not match", 403, "the node's role"},
+		{"InvalidSignatureException", "Signature expired: 20261128T000000Z is now earlier than 20261128T001500Z", 403, "the node's clock"},
+		{"InvalidClientTokenId", "The security token included in the request is invalid", 403, "the node's role"},
+		{"ExpiredTokenException", "The security token included in the request is expired", 403, "the node's role"},
+		{"AccessDeniedException", denied, 400, "eks-auth:AssumeRoleForPodIdentity"},
+		{"AccessDeniedException", denied, 403, "eks-auth:AssumeRoleForPodIdentity"},
+	} {
+		inBubble(t, func(t *testing.T, n *node) {
+			raw := mint(t, workload(1))
+			first := n.ask(t, raw).AccessKeyID
+			body, _ := json.Marshal(map[string]string{"message": c.message})
+			n.answers(answering(c.status, c.exception, string(body)).Exchange)
+			got := n.ask(t, mint(t, workload(2)))
+			if got.Status != 500 || got.Code != string(problem.BaseCredentials) || !strings.Contains(got.Message, c.fix) || strings.Contains(got.Message, "arn:") {
+				t.Errorf("%s: got %+v", c.exception, got)
+			}
+			if !strings.Contains(n.log.String(), c.message) {
+				t.Errorf("%s: AWS's message is not in the log: %s", c.exception, n.log.String())
+			}
+			calls := n.calls.Load()
+			pause(50 * time.Minute) // its renewal is refused
+			if got := n.ask(t, raw); got.AccessKeyID != first || n.calls.Load() == calls {
+				t.Errorf("%s: after %d calls who had credentials got %+v", c.exception, n.calls.Load()-calls, got)
+			}
+		})
+	}
+}
+
 func TestTokensGoNowhereElse(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the redirect was followed")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -47,9 +48,7 @@ func (s *Signed) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	key, err := s.Credentials.Retrieve(request.Context())
 	if err != nil {
-		return nil, problem.New(problem.BaseCredentials, "the agent has no AWS credentials of its own").
-			Because("on EKS it signs its requests with the node's role, or with the keys of a shared credentials file").
-			Fixed("give the node's role eks-auth:AssumeRoleForPodIdentity, and let the agent reach the instance metadata service").From(err)
+		return nil, badKey("the agent has no AWS credentials of its own").From(err)
 	}
 	signed := request.Clone(request.Context())
 	signed.Header.Del("Authorization") // the agent's own token is for podid-auth alone
@@ -67,6 +66,33 @@ func (s *Signed) RoundTrip(request *http.Request) (*http.Response, error) {
 		next = http.DefaultTransport
 	}
 	return next.RoundTrip(signed)
+}
+
+func badKey(format string, args ...any) *problem.Problem {
+	return problem.New(problem.BaseCredentials, format, args...).
+		Because("on EKS the agent signs its requests with the node's role, or with the keys of a shared credentials file").
+		Fixed("give the node's role eks-auth:AssumeRoleForPodIdentity, and let the agent reach the instance metadata service")
+}
+
+// badSigner are the errors of all of AWS's services that are about who signed
+// (https://docs.aws.amazon.com/eks/latest/APIReference/CommonErrors.html).
+var badSigner = regexp.MustCompile(`^(UnrecognizedClient|InvalidSignature|InvalidClientTokenId|IncompleteSignature|MissingAuthenticationToken|` +
+	`SignatureDoesNotMatch|RequestExpired|OptInRequired|NotAuthorized)(Exception)?$`)
+
+// aboutNode reports whether an error of EKS Auth is about the node that signed, not about the pod.
+// EKS Auth's own ExpiredTokenException, of the pod's token, has the status 400.
+func aboutNode(status int, exception, message string) bool {
+	return badSigner.MatchString(exception) || exception == "ExpiredTokenException" && status == http.StatusForbidden ||
+		strings.Contains(message, "is not authorized to perform: eks-auth:")
+}
+
+// nodeRefused is what pods are told of that. AWS's message names the node's role: it is for the log.
+func nodeRefused(exception, message string) *problem.Problem {
+	p := badKey("EKS Auth refuses the agent's own AWS credentials (%s)", exception).From(errors.New(message))
+	if strings.HasPrefix(message, "Signature expired") || strings.HasPrefix(message, "Signature not yet current") {
+		p.Because("the clocks of the node and of AWS differ by more than a signature may be old").Fixed("synchronise the node's clock (NTP)")
+	}
+	return p
 }
 
 // EKSAuthEndpoint is AWS's, over IPv4 and IPv6
