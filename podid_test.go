@@ -122,3 +122,20 @@ func TestCredentialsCannotBePrinted(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseRoleARN(f *testing.F) {
+	f.Add("arn:aws:iam::111122223333:role/team/shop/cart")
+	f.Add("arn:aws:sts::111122223333:assumed-role/cart/session")
+	f.Fuzz(func(t *testing.T, s string) {
+		role, err := podid.ParseRoleARN(s)
+		if err != nil {
+			return
+		}
+		if string(role) != s || len(role.Account()) != 12 || !strings.HasSuffix(s, "/"+role.Name()) {
+			t.Errorf("%q is taken for role %q of account %q", s, role.Name(), role.Account())
+		}
+		if strings.ContainsAny(role.Name(), "*?/ \n") {
+			t.Errorf("%q names more than one role", s)
+		}
+	})
+}

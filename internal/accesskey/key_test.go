@@ -93,3 +93,26 @@ func FuzzParseAccount(f *testing.F) {
 		}
 	})
 }
+
+func FuzzRead(f *testing.F) {
+	made := accesskey.New(deployer)
+	f.Add(strings.ToLower(made.ID), deployer.String(), made.ID, made.Secret)
+	f.Add("a", "", "", "short")
+	f.Fuzz(func(t *testing.T, name, account, id, secret string) {
+		kept := func(secret string) *corev1.Secret {
+			o := accesskey.Object("podid-system", accesskey.Key{ID: id, Secret: secret, Account: deployer})
+			o.Name, o.Annotations[accesskey.AccountAnnotation] = name, account
+			return o
+		}
+		key, err := accesskey.Read(kept(secret))
+		if err != nil {
+			if _, other := accesskey.Read(kept(strings.Repeat("x", len(secret)))); other == nil || other.Error() != err.Error() {
+				t.Errorf("the error depends on the secret: %v", err)
+			}
+			return
+		}
+		if again := accesskey.Object("podid-system", key); key.Secret != secret || key.Account.String() != account || again.Name != name {
+			t.Errorf("%s of %q is read as %v", id, account, key)
+		}
+	})
+}

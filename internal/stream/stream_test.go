@@ -95,3 +95,18 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseVersion(f *testing.F) {
+	for _, seed := range []string{"", "a-1/2", "/7", "a/b/1", "a/18446744073709551616"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := stream.ParseVersion(s)
+		if err != nil {
+			return
+		}
+		if again, err := stream.ParseVersion(v.String()); err != nil || again != v {
+			t.Errorf("%q is %+v, and that is read back as %+v, %v", s, v, again, err)
+		}
+	})
+}
