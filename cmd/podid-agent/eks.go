@@ -32,27 +32,30 @@ func onEKS(ctx context.Context, o options, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	signed := &agent.Signed{Region: region, Credentials: agent.NodeCredentials(), Next: transport}
+	needs := &needs{signed: signed, issuer: o.issuer, unsigned: problem.New(problem.BaseCredentials, "the agent has not got its AWS credentials yet")}
 	server := o.server(log)
+	server.Lacking = needs.lacking
 	server.Exchange = &agent.AuthClient{
 		// The SDK's variables, as for its own clients
 		// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html).
 		Endpoint: cmp.Or(o.endpoint, os.Getenv("AWS_ENDPOINT_URL_EKS_AUTH"), os.Getenv("AWS_ENDPOINT_URL"), agent.EKSAuthEndpoint(region)),
 		Cluster:  o.cluster,
 		Token:    func() (string, error) { return "", nil }, // signed instead
-		HTTP:     &http.Client{Transport: &agent.Signed{Region: region, Credentials: agent.NodeCredentials(), Next: transport}},
+		HTTP:     &http.Client{Transport: signed},
 	}
 	if o.issuer == "" {
 		server.Tokens = agent.Unproved{}
-		return &node{server, func(context.Context) {}}, nil
+		return &node{server, needs.follow}, nil
 	}
-	keys := &token.Remote{
+	needs.keys = &token.Remote{
 		Fetch: func(ctx context.Context) ([]byte, error) {
 			return token.Discover(ctx, &http.Client{Transport: transport}, o.issuer)
 		},
 		Log: log,
 	}
-	server.Tokens = &token.Verifier{Issuer: o.issuer, Audience: podid.AudiencePods, Keys: keys.Find}
-	return &node{server, keys.Run}, nil
+	server.Tokens = &token.Verifier{Issuer: o.issuer, Audience: podid.AudiencePods, Keys: needs.keys.Find}
+	return &node{server, needs.follow}, nil
 }
 
 // transport goes through proxies (HTTPS_PROXY, NO_PROXY) and trusts AWS_CA_BUNDLE where

@@ -171,6 +171,18 @@ func TestOnEKSItSaysWhatItLacks(t *testing.T) {
 	if status, body, _ := r.ask(token); status != 500 || !strings.Contains(body, "base-credentials") || !strings.Contains(body, "eks-auth:AssumeRoleForPodIdentity") {
 		t.Errorf("without credentials: %d %s", status, body)
 	}
+	if body := r.until(t, "/readyz", 503); !strings.HasPrefix(body, "base-credentials: ") {
+		t.Errorf("without credentials it says: %s", body)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", sharedFile(t, w.AWS.Admin()))
+	r.until(t, "/readyz", 200)
+
+	o = eks(t, "--endpoint", w.Endpoint, "--region", w.Cluster.Region, "--issuer", "https://127.0.0.1:1")
+	r = start(t, o)
+	r.until(t, "/healthz", 200)
+	if body := r.until(t, "/readyz", 503); !strings.Contains(body, "https://127.0.0.1:1") {
+		t.Errorf("without the issuer's keys it says: %s", body)
+	}
 }
 
 func TestOnEKSAWrongKeyIsNotBlamedOnTheRole(t *testing.T) {

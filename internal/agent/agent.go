@@ -69,6 +69,8 @@ type Server struct {
 	Hosts []string
 	// Timeout bounds a call of Exchange; 850 ms if zero.
 	Timeout time.Duration
+	// Lacking says what the agent needs and has not got, beside the news of the stream; nil: nothing.
+	Lacking func() error
 	// MaxStaleness is how long credentials are served without news of their pod, by
 	// the stream or by an answer of podid-auth; an hour if zero.
 	MaxStaleness time.Duration

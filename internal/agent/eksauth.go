@@ -46,9 +46,9 @@ func (s *Signed) RoundTrip(request *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("read request: %w", err)
 		}
 	}
-	key, err := s.Credentials.Retrieve(request.Context())
+	key, err := s.key(request.Context())
 	if err != nil {
-		return nil, badKey("the agent has no AWS credentials of its own").From(err)
+		return nil, err
 	}
 	signed := request.Clone(request.Context())
 	signed.Header.Del("Authorization") // the agent's own token is for podid-auth alone
@@ -66,6 +66,20 @@ func (s *Signed) RoundTrip(request *http.Request) (*http.Response, error) {
 		next = http.DefaultTransport
 	}
 	return next.RoundTrip(signed)
+}
+
+// Check says whether there are credentials to sign with.
+func (s *Signed) Check(ctx context.Context) error {
+	_, err := s.key(ctx)
+	return err
+}
+
+func (s *Signed) key(ctx context.Context) (aws.Credentials, error) {
+	key, err := s.Credentials.Retrieve(ctx)
+	if err != nil {
+		return key, badKey("the agent has no AWS credentials of its own").From(err)
+	}
+	return key, nil
 }
 
 func badKey(format string, args ...any) *problem.Problem {

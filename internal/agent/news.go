@@ -135,6 +135,11 @@ func (s *Server) Ready() error {
 		away = s.awayFor
 	}
 	s.mu.RUnlock()
+	if s.Lacking != nil {
+		if err := s.Lacking(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case s.Tokens == nil && s.trust.now.Load() == nil:
 		return problem.New(problem.AuthUnavailable, "podid-auth has not told the cluster's keys yet")
