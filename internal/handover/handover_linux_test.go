@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -147,17 +148,9 @@ func TestAnotherUserGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-given
-	runtime.LockOSThread() // the user is this thread's alone
-	defer runtime.UnlockOSThread()
-	const same = ^uintptr(0)
-	become := func(user uintptr) {
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, user, same); errno != 0 {
-			t.Fatal(errno)
-		}
-	}
-	become(65534)
-	other, err := net.Dial("unix", name)
-	become(0)
+	var other net.Conn
+	var err error
+	as(t, 65534, func() { other, err = net.Dial("unix", name) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +159,54 @@ func TestAnotherUserGetsNothing(t *testing.T) {
 	if got, err := io.ReadAll(other); len(got) > 0 || err != nil {
 		t.Errorf("it got %q, %v", got, err)
 	}
+}
+
+// The name is free while no agent runs, and anybody's.
+func TestNothingIsTakenFromAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: it becomes another user")
+	}
+	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	var squatter net.Listener
+	var err error
+	as(t, 65534, func() { squatter, err = net.Listen("unix", name) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer squatter.Close()
+	go func() {
+		for {
+			peer, err := squatter.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = peer.Write([]byte("\x00\x00\x00\x06forged")) // as send does; it may be hung up on
+			_ = peer.Close()
+		}
+	}()
+	err = handover.Take(t.Context(), name, func(e handover.Estate) error {
+		t.Errorf("it took %q", e.State)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "user 65534") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// as does something as another user, which only this thread is.
+func as(t *testing.T, user uintptr, do func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const same = ^uintptr(0)
+	become := func(user uintptr) {
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, user, same); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	become(user)
+	defer become(0)
+	do()
 }
 
 func TestTheNameIsTakenOnceThePredecessorIsGone(t *testing.T) {
