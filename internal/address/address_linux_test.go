@@ -3,6 +3,7 @@ package address_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/internal/address"
+	"github.com/openpodidentity/podid/internal/listen"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -148,6 +150,62 @@ func TestALostAddressComesBackAtOnce(t *testing.T) {
 		eventually(t, func() bool { return has(t, address.V4.String()) })
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("it took %s", took)
+		}
+	}
+}
+
+// The agent's sockets are bound before their addresses are there, and serve whenever they are.
+func TestWhoListensServesWhenTheAddressComesAndAgainWhenItIsBack(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	families := []string{address.V4.String()}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		families = append(families, address.V6.String())
+	}
+	answers := func(at string) bool {
+		conn, err := net.DialTimeout("tcp", at, 200*time.Millisecond)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		text, err := io.ReadAll(conn)
+		return err == nil && string(text) == "here"
+	}
+	var listening []string
+	for _, a := range families {
+		listening = append(listening, net.JoinHostPort(a, "80"))
+	}
+	sockets, err := listen.Shared(t.Context(), listening)
+	if err != nil || len(sockets) != len(families) {
+		t.Fatalf("%d sockets, %v", len(sockets), err)
+	}
+	for _, socket := range sockets {
+		t.Cleanup(func() { socket.Close() })
+		go func() {
+			for {
+				conn, err := socket.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Write([]byte("here")) // the client may be gone
+				_ = conn.Close()
+			}
+		}()
+	}
+	for _, at := range listening {
+		if answers(at) {
+			t.Errorf("%s is there before it was added", at)
+		}
+	}
+	keep(t)
+	for range 3 {
+		for i, at := range listening {
+			eventually(t, func() bool { return answers(at) })
+			take(t, families[i])
+			eventually(t, func() bool { return has(t, families[i]) })
+			eventually(t, func() bool { return answers(at) })
 		}
 	}
 }
