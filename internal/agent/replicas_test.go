@@ -343,6 +343,110 @@ func TestAReplicaThatIsAnotherIsNotTrusted(t *testing.T) {
 	}
 }
 
+func TestAReplicaThatHangsInTheHandshakeLeavesTimeForAnother(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	var reached atomic.Int32
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			reached.Add(1)
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn) // until the agent gives up
+			}()
+		}
+	}()
+	a := startReplica(t)
+	for range 40 { // until an agent prefers it
+		c, found := through(t, a)
+		found.add(silent.Addr().String())
+		ctx, cancel := context.WithTimeout(t.Context(), 850*time.Millisecond) // as a call has
+		_, err := c.Exchange(ctx, agent.Ask{Token: "a.b.c", ID: "1"})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reached.Load() > 0 {
+			return
+		}
+	}
+	t.Error("no agent asked the silent one")
+}
+
+// A connection whose other end is gone without a word is given up, and another made.
+func TestAConnectionThatWentSilentIsReplaced(t *testing.T) {
+	t.Parallel() // it takes the seven seconds of two time-outs
+	a := startReplica(t)
+	c, found := through(t, a)
+	address, silence := between(t, a.address())
+	found.are = []string{address}
+	if err := ask(t, c); err != nil {
+		t.Fatal(err)
+	}
+	silence()
+	for start := time.Now(); ; {
+		ctx, cancel := context.WithTimeout(t.Context(), 850*time.Millisecond)
+		_, err := c.Exchange(ctx, agent.Ask{Token: "a.b.c", ID: "1"})
+		cancel()
+		if err == nil {
+			t.Logf("after %s", time.Since(start))
+			return
+		}
+		if time.Since(start) > 12*time.Second {
+			t.Fatal(err)
+		}
+	}
+}
+
+// between forwards connections to an address. What comes over those that there are when silence is called goes nowhere.
+func between(t *testing.T, to string) (address string, silence func()) {
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent atomic.Pointer[atomic.Bool] // of the next connections
+	silent.Store(new(atomic.Bool))
+	forward := func(to, from net.Conn, silent *atomic.Bool) {
+		defer to.Close()
+		b := make([]byte, 16<<10)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			if !silent.Load() {
+				_, _ = to.Write(b[:n])
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := front.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				t.Error(err)
+				client.Close()
+				return
+			}
+			is := silent.Load()
+			go forward(server, client, is)
+			go forward(client, server, is)
+		}
+	}()
+	t.Cleanup(func() { front.Close() })
+	return front.Addr().String(), func() { silent.Swap(new(atomic.Bool)).Store(true) }
+}
+
 func TestNewReplicasAreFound(t *testing.T) {
 	a, b := startReplica(t), startReplica(t)
 	c, found := through(t, a)
