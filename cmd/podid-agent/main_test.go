@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,10 +20,15 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid/cmd/internal/program"
+	"github.com/openpodidentity/podid/deploy"
+	"github.com/openpodidentity/podid/internal/agent"
 	"github.com/openpodidentity/podid/test/upstream"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/goleak"
+	apps "k8s.io/api/apps/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -332,6 +339,103 @@ func TestItDrainsAndEndsInTime(t *testing.T) {
 	}
 	if err := <-answer; err != nil {
 		t.Errorf("the request in flight: %v", err)
+	}
+}
+
+// Neither the probes nor the metrics, nor anything else, are there for other nodes unless somebody asks for it.
+func TestItListensOnTheAgentsAddressesAndLoopbackAlone(t *testing.T) {
+	var set apps.DaemonSet
+	for document := range bytes.SplitSeq(deploy.Install, []byte("\n---\n")) {
+		var kind meta.TypeMeta
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			t.Fatal(err)
+		}
+		if kind.Kind == "DaemonSet" {
+			if err := yaml.UnmarshalStrict(document, &set); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(set.Spec.Template.Spec.Containers) != 1 {
+		t.Fatalf("the DaemonSet has %d containers", len(set.Spec.Template.Spec.Containers))
+	}
+	for name, arguments := range map[string][]string{"by default": nil, "as it is installed": set.Spec.Template.Spec.Containers[0].Args} {
+		var o options
+		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+		o.flags(flags)
+		if err := flags.Parse(arguments); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range append(slices.Clone(o.listen), o.probes, o.metrics) {
+			host, _, err := net.SplitHostPort(at)
+			if err != nil || !slices.Contains(agent.Addresses, host) && !net.ParseIP(host).IsLoopback() {
+				t.Errorf("%s it listens on %s (%v)", name, at, err)
+			}
+		}
+		if !strings.HasPrefix(o.handover, "@") {
+			t.Errorf("%s it is taken over at %s", name, o.handover)
+		}
+	}
+	for _, c := range append(set.Spec.Template.Spec.InitContainers, set.Spec.Template.Spec.Containers...) {
+		if len(c.Ports) > 0 {
+			t.Errorf("the container %s has ports: %v", c.Name, c.Ports)
+		}
+	}
+}
+
+// A client that drips a request is cut off whenever its last byte came.
+func TestAClientThatDripsIsCutOff(t *testing.T) {
+	r := start(t, on(t, up(t)))
+	r.until(t, "/healthz", 200)
+	conn, err := net.Dial("tcp", r.listen[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begin := time.Now()
+	cut := make(chan time.Duration, 1)
+	go func() {
+		_, _ = io.Copy(io.Discard, conn)
+		cut <- time.Since(begin)
+	}()
+	text := "GET /v1/credentials HTTP/1.1\r\nHost: x\r\nX: "
+	drip := time.NewTicker(50 * time.Millisecond)
+	defer drip.Stop()
+	for i := 0; ; i++ {
+		select {
+		case took := <-cut:
+			if took < time.Second || took > 3500*time.Millisecond {
+				t.Errorf("after %s", took)
+			}
+			return
+		case <-drip.C:
+			_, _ = conn.Write([]byte{(text + "a")[min(i, len(text))]}) // what it is told it reads
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("it is not cut off")
+		}
+	}
+}
+
+func TestAHeaderOfAMegabyteIsRefused(t *testing.T) {
+	r := start(t, on(t, up(t)))
+	r.until(t, "/healthz", 200)
+	conn, err := net.Dial("tcp", r.listen[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	go func() { // the answer comes before all is sent
+		_, _ = io.WriteString(conn, "GET /v1/credentials HTTP/1.1\r\nHost: x\r\nAuthorization: "+strings.Repeat("a", 1<<20)+"\r\n\r\n")
+	}()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got %s", response.Status)
 	}
 }
 
