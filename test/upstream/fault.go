@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,6 +19,8 @@ type Fault struct {
 	Answers http.HandlerFunc
 	// Delay comes before anything else.
 	Delay time.Duration
+	// Handshake, if not nil, is what new connections find in place of the server's certificate; what was open is closed.
+	Handshake func(*tls.ClientHelloInfo) (*tls.Config, error)
 	// Ahead is how far the clock that sets the expiration is ahead; negative, behind.
 	Ahead time.Duration
 }

@@ -4,6 +4,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -66,6 +67,7 @@ func Start(dir string) (*Server, error) {
 	mux.HandleFunc("GET "+stream.Path, s.stream)
 	s.http = httptest.NewUnstartedServer(mux)
 	s.http.EnableHTTP2 = true
+	s.http.TLS = &tls.Config{GetConfigForClient: s.handshake}
 	s.http.Config.ErrorLog = log.New(io.Discard, "", 0) // agents are meant to break off
 	s.http.StartTLS()
 	s.URL = s.http.URL
@@ -95,7 +97,13 @@ func (s *Server) Close() {
 }
 
 // Fail makes it answer every exchange with the fault until the next call; nil is none.
-func (s *Server) Fail(f *Fault) { s.fault.Store(f) }
+func (s *Server) Fail(f *Fault) {
+	s.fault.Store(f)
+	if f != nil && f.Handshake != nil {
+		s.Break()
+		s.http.CloseClientConnections()
+	}
+}
 
 // Workload is the n-th pod of the node.
 func Workload(n int) podid.Workload {

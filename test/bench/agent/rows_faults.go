@@ -28,7 +28,11 @@ func faults(l *lab) (figures []figure, err error) {
 	}
 	slowest, slowestIs := time.Duration(0), ""
 	again, odd, recovery := int64(0), []string{}, time.Duration(0)
-	all := append(upstream.Faults(), upstream.Ahead(-2*time.Hour))
+	handshakes, err := u.Handshakes()
+	if err != nil {
+		return nil, err
+	}
+	all := append(append(upstream.Faults(), upstream.Ahead(-2*time.Hour)), handshakes...)
 	for i, f := range all {
 		if err := p.recovered(u, 1000+i); err != nil {
 			return nil, fmt.Errorf("before %q: %w", f.Name, err)

@@ -305,7 +305,7 @@ func storm(l *lab) ([]figure, error) {
 func families(l *lab) ([]figure, error) {
 	six := free("::1")
 	if six == "" {
-		return []figure{{"IPv4 and IPv6", "this machine has no IPv6", "one cache", true}}, nil
+		return []figure{{"IPv4 and IPv6: calls of a pod that asks at both", "SKIP: this machine has no IPv6", "1", true}}, nil
 	}
 	u, err := l.upstream()
 	if err != nil {
@@ -365,7 +365,7 @@ func rollout(l *lab) ([]figure, error) {
 		if err := l.start(next, newCommand(l.program, arguments)); err != nil {
 			return nil, err
 		}
-		time.Sleep(time.Second) // as minReadySeconds of the DaemonSet, and shorter
+		time.Sleep(time.Second) // as the readiness probe's initialDelaySeconds, and shorter
 		if err := next.until("/readyz"); err != nil {
 			return nil, err
 		}
