@@ -47,7 +47,10 @@ func newRoot() *cobra.Command {
 		Long: `podid gives pods IAM roles on any Kubernetes cluster, the way Amazon EKS Pod
 Identity does on EKS, and says why when a pod gets none.
 
-With the local world all of it runs on this machine, offline and with no account.`,
+With the local world all of it runs on this machine, offline and with no account.
+
+Exit codes: 0, done; 1, the answer is no until something is changed; 2, called wrongly;
+3, it may heal by itself: try again; 4, podid or its set-up is at fault; 130, interrupted.`,
 		Example: `  podid demo                              # the walk-through, told step by step
   podid local                             # a small AWS and a cluster, until Ctrl-C
   eval "$(podid local env)"               # point the AWS CLI at it
