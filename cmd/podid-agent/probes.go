@@ -36,11 +36,19 @@ func scrapes(server *agent.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		server.ServeMetrics(w, r)
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"}}
-		metrics.Read(sample)
-		fmt.Fprintf(w, "# HELP podid_agent_heap_live_bytes What is in use of the heap, as of its last collection.\n"+
-			"# TYPE podid_agent_heap_live_bytes gauge\npodid_agent_heap_live_bytes %d\n", sample[0].Value.Uint64())
-		fmt.Fprintf(w, "# HELP podid_agent_goroutines Goroutines.\n# TYPE podid_agent_goroutines gauge\npodid_agent_goroutines %d\n", sample[1].Value.Uint64())
+		is := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/sched/goroutines:goroutines"},
+			{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		metrics.Read(is)
+		for _, gauge := range []struct {
+			name, help string
+			value      uint64
+		}{
+			{"podid_agent_heap_live_bytes", "What is in use of the heap, as of its last collection.", is[0].Value.Uint64()},
+			{"podid_agent_goroutines", "Goroutines.", is[1].Value.Uint64()},
+			{"podid_agent_memory_bytes", "What the program has of the node's memory, beside its own file.", is[2].Value.Uint64() - is[3].Value.Uint64()},
+		} {
+			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s gauge\n%s %d\n", gauge.name, gauge.help, gauge.name, gauge.name, gauge.value)
+		}
 	})
 	return mux
 }

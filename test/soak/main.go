@@ -59,7 +59,7 @@ func soak(ctx context.Context, d time.Duration, n int, race bool) error {
 	// renewed with three eighths left, so that nobody who has some may notice.
 	period := min(5*time.Minute, d/2)
 	auth.Life = period
-	a, err := start(program, dir, auth)
+	a, err := start(program, dir, auth, race)
 	if err != nil {
 		return err
 	}

@@ -62,6 +62,9 @@ func (t *tally) print(a *agent, still *standstills) {
 	for _, of := range a.seen() {
 		fmt.Println(of)
 	}
+	if a.race {
+		fmt.Println("with the race detector's own,", a.resident)
+	}
 }
 
 // verdict is an error if anything was not as the design has it.
