@@ -40,5 +40,6 @@ SDK looks for them (AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONFIG_F
 		},
 	}
 	o.flags(c.Flags())
+	c.AddCommand(newCleanUp())
 	return c
 }

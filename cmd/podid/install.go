@@ -194,7 +194,7 @@ func (i *installing) connect() (install.Cluster, error) {
 	if err != nil {
 		return install.Cluster{}, err
 	}
-	cluster, err := install.Connect(config)
+	cluster, err := install.Connect(config, install.Namespace)
 	if err != nil {
 		return install.Cluster{}, i.cluster.failed("reach the cluster", err)
 	}
@@ -291,20 +291,17 @@ func ask(c *cobra.Command, ui *ui, question string) (bool, error) {
 func (i *installing) waitReady(ctx context.Context, cluster install.Cluster, ui *ui) ([]install.Program, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.timeout)
 	defer cancel()
-	said := map[string]string{}
+	said, began := map[string]string{}, time.Now()
 	programs, err := cluster.Wait(ctx, func(programs []install.Program) {
+		news := false
 		for _, p := range programs {
-			line := fmt.Sprintf("%s: %d of %d ready", p.Name, p.Ready, p.Desired)
-			if p.Updated != p.Desired {
-				line += fmt.Sprintf(", %d of this version", p.Updated)
-			}
-			for _, reason := range p.Reasons {
-				line += "\n    " + reason.String()
-			}
-			if said[p.Name] != line {
-				said[p.Name] = line
+			if line := progressOf(p); said[p.Name] != line {
+				said[p.Name], news = line, true
 				ui.printf("%s\n", line)
 			}
+		}
+		if !news {
+			ui.printf("still waiting (%v of %v)\n", time.Since(began).Round(time.Second), i.timeout)
 		}
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
@@ -323,4 +320,16 @@ func (i *installing) waitReady(ctx context.Context, cluster install.Cluster, ui 
 		}
 	}
 	return programs, problem.New(problem.InstallIncomplete, "podid is not ready after %s", i.timeout).Because("%s", strings.Join(why, "; "))
+}
+
+// progressOf is how far a program is, and why no further.
+func progressOf(p install.Program) string {
+	line := fmt.Sprintf("%s: %d of %d ready", p.Name, p.Ready, p.Desired)
+	if p.Updated != p.Desired {
+		line += fmt.Sprintf(", %d of this version", p.Updated)
+	}
+	for _, reason := range p.Reasons {
+		line += "\n    " + reason.String()
+	}
+	return line
 }

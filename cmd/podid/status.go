@@ -16,6 +16,7 @@ import (
 func newStatus() *cobra.Command {
 	var cluster kubeconfig
 	var out output
+	var namespace string
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how podid is doing in a cluster",
@@ -32,7 +33,7 @@ The exit code is 0 if all is well, and 1 if not.`,
 			if err != nil {
 				return err
 			}
-			target, err := install.Connect(config)
+			target, err := install.Connect(config, namespace)
 			if err != nil {
 				return cluster.failed("reach the cluster", err)
 			}
@@ -50,6 +51,7 @@ The exit code is 0 if all is well, and 1 if not.`,
 		},
 	}
 	cluster.flags(c)
+	podidNamespaceFlag(c, &namespace)
 	out.flag(c)
 	return c
 }

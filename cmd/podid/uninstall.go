@@ -58,7 +58,7 @@ func (u *uninstalling) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	target, err := install.Connect(config)
+	target, err := install.Connect(config, install.Namespace)
 	if err != nil {
 		return u.cluster.failed("reach the cluster", err)
 	}
@@ -67,8 +67,13 @@ func (u *uninstalling) run(c *cobra.Command) error {
 	}
 	ui := newUI(c.OutOrStdout())
 	if !u.dryRun && !u.yes {
-		if agreed, err := ask(c, ui, "Remove podid from this cluster? Pods get no credentials any more."); err != nil || !agreed {
+		agreed, err := ask(c, ui, fmt.Sprintf("Remove podid from the cluster at %s? Pods get no credentials any more.", config.Host))
+		if err != nil {
 			return err
+		}
+		if !agreed {
+			ui.printf("nothing was removed\n")
+			return nil
 		}
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), u.timeout) // a person's answer may take longer
@@ -102,7 +107,8 @@ func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install
 	removed := 0
 	err := target.Uninstall(ctx, install.Removal{
 		Associations: u.deleteAssociations, DryRun: u.dryRun,
-		Export: func(all []*unstructured.Unstructured) error { return to.write(out, all) },
+		Export:  func(all []*unstructured.Unstructured) error { return to.write(out, all) },
+		Waiting: func(what string) { errs.printf("waiting for %s\n", what) },
 		Report: func(change install.Change) {
 			removed++
 			action := string(change.Action)

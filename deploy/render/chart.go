@@ -32,6 +32,7 @@ var order = []string{
 	"Service", "PodDisruptionBudget", "Deployment", "DaemonSet",
 	"MutatingWebhookConfiguration",
 	"ConfigMap",
+	"Job", // of Helm's alone
 }
 
 // Object is an object of the manifest, as text with its comments.

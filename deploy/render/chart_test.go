@@ -224,13 +224,26 @@ func TestNodesMayBeChangedWhereTheStartupTaintIsOnAndNowhereElse(t *testing.T) {
 	}
 }
 
+// An association that is made while nothing guards it would be in force after the next installation.
+func TestWhatGuardsAssociationsStaysAsLongAsTheyDo(t *testing.T) {
+	guards := []string{"CustomResourceDefinition podidentityassociations.podid.dev", "ValidatingAdmissionPolicy pass-role.podid.dev", "ValidatingAdmissionPolicyBinding pass-role.podid.dev"}
+	for of, want := range map[string]bool{``: true, `crds: {keep: false}`: false} {
+		for _, o := range render(t, of, "v1.37.2") {
+			stays := at(parse(t, o.Text), "metadata", "annotations", "helm.sh/resource-policy") == "keep"
+			if stays != (want && slices.Contains(guards, o.Kind+" "+o.Name)) {
+				t.Errorf("with %q %s %s stays: %v", of, o.Kind, o.Name, stays)
+			}
+		}
+	}
+}
+
 // Every container runs as somebody who is not root, may not become more, writes nowhere, and has no capability but the
 // one it needs.
 func TestContainersMayLittle(t *testing.T) {
 	capability := map[string][]any{"agent": {"NET_BIND_SERVICE"}, "address": {"NET_ADMIN"}}
 	for name, of := range values {
 		for _, o := range render(t, of, "v1.37.2") {
-			if o.Kind != "Deployment" && o.Kind != "DaemonSet" {
+			if o.Kind != "Deployment" && o.Kind != "DaemonSet" && o.Kind != "Job" {
 				continue
 			}
 			spec := at(parse(t, o.Text), "spec", "template", "spec").(map[string]any)
@@ -298,6 +311,13 @@ func TestRightsAreWhatThePackagesSay(t *testing.T) {
 		},
 		"Role podid-webhook":              {"secrets [podid-webhook-tls]: get list watch", "configmaps [podid-annotations]: get"},
 		"ClusterRole podid-startup-taint": {"nodes: get list patch watch"},
+		// internal/install, after `helm uninstall`
+		"ClusterRole podid-clean-up": {"nodes: list"},
+		"Role podid-clean-up": {
+			"deployments.apps: list", "daemonsets.apps: list", "pods: create delete list", "pods/log: get",
+			"secrets [podid-auth-tls podid-ca podid-webhook-tls]: delete", "configmaps [podid-annotations podid-ca]: delete",
+			"leases.coordination.k8s.io [podid-auth]: delete",
+		},
 	} {
 		kind, name, _ := strings.Cut(role, " ")
 		got := rights(find(t, objects, kind, name))

@@ -19,7 +19,7 @@ const removesWithin = 90 * time.Second
 // removeAddresses takes the agent's addresses off every node: a pod a node runs the
 // sidecar's program once more. Nodes that are not ready are told of, and passed over: their
 // addresses go when they restart.
-func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplateSpec, report func(node string, err error)) error {
+func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplateSpec, r Removal) error {
 	sidecar := slices.IndexFunc(template.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == "address" })
 	if sidecar < 0 {
 		return fmt.Errorf("the agent's daemon set has no container %q", "address")
@@ -33,23 +33,23 @@ func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplat
 	waiting := map[string]string{} // pod: node
 	for _, node := range nodes.Items {
 		if !nodeReady(node) {
-			report(node.Name, problem.New(problem.AddressUnavailable, "node %s is not ready, so the agent's address stays there", node.Name).
+			r.Addresses(node.Name, problem.New(problem.AddressUnavailable, "node %s is not ready, so the agent's address stays there", node.Name).
 				Because("nobody runs pods there").Fixed("it goes when the node restarts"))
 			continue
 		}
-		pod, err := c.Typed.CoreV1().Pods(Namespace).Create(ctx, removal(node.Name, template, sidecar), metav1.CreateOptions{FieldManager: string(fieldManager)})
+		pod, err := c.Typed.CoreV1().Pods(c.Namespace).Create(ctx, removal(node.Name, template, sidecar), metav1.CreateOptions{FieldManager: string(fieldManager)})
 		if err != nil {
 			return fmt.Errorf("remove the address of node %s: %w", node.Name, err)
 		}
 		waiting[pod.Name] = node.Name
 	}
-	return c.removed(ctx, waiting, report)
+	return c.removed(ctx, waiting, r)
 }
 
 // removed waits for the pods, and removes each as it ends.
-func (c Cluster) removed(ctx context.Context, waiting map[string]string, report func(node string, err error)) error {
-	err := c.until(ctx, "the removal of addresses", func() (bool, error) {
-		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-uninstall"})
+func (c Cluster) removed(ctx context.Context, waiting map[string]string, r Removal) error {
+	err := r.until(ctx, "the removal of the nodes' addresses", func() (bool, error) {
+		pods, err := c.Typed.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-uninstall"})
 		if err != nil {
 			return false, err
 		}
@@ -63,9 +63,9 @@ func (c Cluster) removed(ctx context.Context, waiting map[string]string, report 
 				failed = problem.New(problem.AddressUnavailable, "node %s keeps the agent's address", node).
 					Because("the program that removes it failed%s", c.lastLine(ctx, pod.Name, "remove", false)).Fixed("on the node: ip link delete podid0")
 			}
-			report(node, failed)
+			r.Addresses(node, failed)
 			delete(waiting, pod.Name)
-			if err := c.Typed.CoreV1().Pods(Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			if err := c.Typed.CoreV1().Pods(c.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 				return false, err
 			}
 		}
@@ -75,7 +75,7 @@ func (c Cluster) removed(ctx context.Context, waiting map[string]string, report 
 		return err
 	}
 	for _, node := range waiting {
-		report(node, problem.New(problem.AddressUnavailable, "the agent's address was not removed from node %s in time", node).
+		r.Addresses(node, problem.New(problem.AddressUnavailable, "the agent's address was not removed from node %s in time", node).
 			Because("the pod that removes it did not run within %s", removesWithin).Fixed("on the node: ip link delete podid0; or restart it"))
 	}
 	return nil
@@ -95,8 +95,8 @@ func removal(node string, template corev1.PodTemplateSpec, sidecar int) *corev1.
 	container.Args = append(container.Args, "--remove")
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: Namespace, GenerateName: "podid-uninstall-",
-			Labels: map[string]string{"app.kubernetes.io/name": "podid-uninstall", partOf: "podid"},
+			GenerateName: "podid-uninstall-",
+			Labels:       map[string]string{"app.kubernetes.io/name": "podid-uninstall", partOf: "podid"},
 		},
 		Spec: corev1.PodSpec{
 			NodeName: node, HostNetwork: true, RestartPolicy: corev1.RestartPolicyNever,

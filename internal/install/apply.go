@@ -38,7 +38,7 @@ type Change struct {
 // says what it would do. It tells report of each, and ends at the first that is refused.
 func (c Cluster) Apply(ctx context.Context, objects []*unstructured.Unstructured, dryRun bool, report func(Change)) error {
 	// Nothing can be asked of a namespace that is not there.
-	namespace, err := c.get(ctx, "v1", "Namespace", Namespace)
+	namespace, err := c.get(ctx, "v1", "Namespace", c.Namespace)
 	if err != nil {
 		return err
 	}

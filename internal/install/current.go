@@ -27,18 +27,15 @@ type Current struct {
 // Helm's to change.
 func (c Cluster) Current(ctx context.Context) (Current, error) {
 	var current Current
+	if err := c.notHelms(ctx); err != nil {
+		return Current{}, err
+	}
 	auth, err := c.get(ctx, "apps/v1", "Deployment", "podid-auth")
 	if err != nil {
 		return Current{}, err
 	}
 	if auth != nil {
 		current.Installed = true
-		if auth.GetLabels()[managedBy] == "Helm" {
-			release := auth.GetLabels()["app.kubernetes.io/instance"]
-			return Current{}, problem.New(problem.Usage, "podid was installed by Helm here, as release %s", release).
-				Because("what two tools write, each takes from the other").
-				Fixed("use helm upgrade or helm uninstall %s -n %s", release, Namespace)
-		}
 		containers, _, _ := unstructured.NestedSlice(auth.Object, "spec", "template", "spec", "containers")
 		for _, container := range containers {
 			if facts, ok := container.(map[string]any); ok {
@@ -69,6 +66,18 @@ func (c Cluster) Current(ctx context.Context) (Current, error) {
 	return current, nil
 }
 
+// notHelms is an error where Helm has installed podid, in whatever namespace.
+func (c Cluster) notHelms(ctx context.Context) error {
+	role, err := c.get(ctx, "rbac.authorization.k8s.io/v1", "ClusterRole", "podid-auth")
+	if err != nil || role == nil || role.GetLabels()[managedBy] != "Helm" {
+		return err
+	}
+	release, namespace := role.GetAnnotations()["meta.helm.sh/release-name"], role.GetAnnotations()["meta.helm.sh/release-namespace"]
+	return problem.New(problem.Usage, "podid was installed by Helm here, as release %s of namespace %s", release, namespace).
+		Because("what two tools write, each takes from the other").
+		Fixed("use helm upgrade, or helm uninstall %s --namespace %s", release, namespace)
+}
+
 // Keep adds to options what the cluster has and they do not say. The tag is not kept:
 // another program installs another version.
 func (current Current) Keep(o Options) Options {
@@ -93,7 +102,7 @@ func (current Current) Keep(o Options) Options {
 func (c Cluster) get(ctx context.Context, version, kind, name string) (*unstructured.Unstructured, error) {
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(schema.FromAPIVersionAndKind(version, kind))
-	err := c.API.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: name}, object)
+	err := c.API.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: name}, object)
 	if absent(err) {
 		return nil, nil
 	}

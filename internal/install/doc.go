@@ -21,7 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Namespace is where install.yaml puts podid.
+// Namespace is where install.yaml puts podid, and Helm unless it is told another.
 const Namespace = "podid-system"
 
 // Cluster is the cluster that podid is installed in.
@@ -29,10 +29,12 @@ type Cluster struct {
 	API client.Client
 	// Typed reaches what API does not: a pod's own port, and its log.
 	Typed kubernetes.Interface
+	// Namespace is podid's.
+	Namespace string
 }
 
-// Connect makes the clients of a cluster.
-func Connect(config *rest.Config) (Cluster, error) {
+// Connect makes the clients of a cluster that has podid in a namespace, or is to have it there.
+func Connect(config *rest.Config, namespace string) (Cluster, error) {
 	api, err := client.New(config, client.Options{})
 	if err != nil {
 		return Cluster{}, fmt.Errorf("connect to the cluster: %w", err)
@@ -41,7 +43,7 @@ func Connect(config *rest.Config) (Cluster, error) {
 	if err != nil {
 		return Cluster{}, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	return Cluster{API: api, Typed: typed}, nil
+	return Cluster{API: api, Typed: typed, Namespace: namespace}, nil
 }
 
 // Name is how people are told of an object: "Deployment podid-system/podid-auth".

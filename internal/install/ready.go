@@ -51,11 +51,11 @@ func (r Reason) String() string {
 
 // Programs are those that are installed, with the reasons of what is not ready.
 func (c Cluster) Programs(ctx context.Context) ([]Program, error) {
-	deployments, err := c.Typed.AppsV1().Deployments(Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf + "=podid"})
+	deployments, err := c.Typed.AppsV1().Deployments(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf + "=podid"})
 	if err != nil {
 		return nil, fmt.Errorf("list deployments: %w", err)
 	}
-	daemons, err := c.Typed.AppsV1().DaemonSets(Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf + "=podid"})
+	daemons, err := c.Typed.AppsV1().DaemonSets(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf + "=podid"})
 	if err != nil {
 		return nil, fmt.Errorf("list daemon sets: %w", err)
 	}
@@ -67,7 +67,7 @@ func (c Cluster) Programs(ctx context.Context) ([]Program, error) {
 		all = append(all, ofDaemonSet(d))
 	}
 	for i := range all {
-		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + all[i].Name})
+		pods, err := c.Typed.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + all[i].Name})
 		if err != nil {
 			return nil, fmt.Errorf("list pods: %w", err)
 		}
@@ -183,7 +183,7 @@ func (c Cluster) readiness(ctx context.Context, pod corev1.Pod) (code, message s
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	result := c.Typed.CoreV1().Pods(Namespace).ProxyGet("http", pod.Name, "8080", "/readyz", nil)
+	result := c.Typed.CoreV1().Pods(c.Namespace).ProxyGet("http", pod.Name, "8080", "/readyz", nil)
 	body, err := result.DoRaw(ctx)
 	if err == nil { // it has become ready
 		return "", ""
@@ -219,7 +219,7 @@ func within(err error) string {
 // lastLine is the last that a container said; previous means before it was started again.
 func (c Cluster) lastLine(ctx context.Context, pod, container string, previous bool) string {
 	lines := int64(1)
-	text, err := c.Typed.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines}).DoRaw(ctx)
+	text, err := c.Typed.CoreV1().Pods(c.Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines}).DoRaw(ctx)
 	if err != nil || len(text) == 0 {
 		return ""
 	}
@@ -228,7 +228,7 @@ func (c Cluster) lastLine(ctx context.Context, pod, container string, previous b
 
 // warning is the newest warning event of podid's namespace that is about what is wanted.
 func (c Cluster) warning(ctx context.Context, about func(corev1.Event) bool) (string, error) {
-	events, err := c.Typed.CoreV1().Events(Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
+	events, err := c.Typed.CoreV1().Events(c.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {
 		return "", fmt.Errorf("list events: %w", err)
 	}
@@ -244,10 +244,14 @@ func at(e corev1.Event) time.Time {
 	return cmp.Or(e.LastTimestamp.Time, e.EventTime.Time, e.CreationTimestamp.Time)
 }
 
+// still is how often Wait tells report although nothing has changed.
+const still = 20 * time.Second
+
 // Wait waits until every program is settled, and tells report whenever something has
-// changed. When ctx ends first it returns what there is, and ctx's error.
+// changed, or nothing has for a while. When ctx ends first it returns what there is, and ctx's error.
 func (c Cluster) Wait(ctx context.Context, report func([]Program)) ([]Program, error) {
 	var last string
+	var told time.Time
 	var programs []Program
 	for {
 		now, err := c.Programs(ctx)
@@ -258,8 +262,8 @@ func (c Cluster) Wait(ctx context.Context, report func([]Program)) ([]Program, e
 			return programs, err // others may pass
 		case err == nil:
 			programs = now
-			if said, _ := json.Marshal(now); string(said) != last {
-				last = string(said)
+			if said, _ := json.Marshal(now); string(said) != last || time.Since(told) > still {
+				last, told = string(said), time.Now()
 				report(now)
 			}
 			if !slices.ContainsFunc(now, func(p Program) bool { return !p.Settled }) {

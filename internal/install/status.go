@@ -82,9 +82,9 @@ func (c Cluster) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	if len(s.Programs) == 0 {
-		return Status{}, problem.New(problem.InstallIncomplete, "podid is not installed in namespace %s", Namespace).
+		return Status{}, problem.New(problem.InstallIncomplete, "podid is not installed in namespace %s", c.Namespace).
 			Because("there is no program of podid's there").
-			Fixed("podid install")
+			Fixed("podid install; or name the namespace where Helm has put it: --podid-namespace")
 	}
 	for _, p := range s.Programs {
 		if p.Name == "podid-auth" {
@@ -116,7 +116,7 @@ func (c Cluster) seeNodes(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
-	pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-agent"})
+	pods, err := c.Typed.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-agent"})
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (c Cluster) seeDoors(ctx context.Context, s *Status) error {
 
 func (c Cluster) seeCertificates(ctx context.Context, s *Status) error {
 	for _, name := range []string{"podid-auth-tls", "podid-webhook-tls"} {
-		secret, err := c.Typed.CoreV1().Secrets(Namespace).Get(ctx, name, metav1.GetOptions{})
+		secret, err := c.Typed.CoreV1().Secrets(c.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			continue
 		}

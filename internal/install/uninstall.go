@@ -54,8 +54,9 @@ type Removal struct {
 	// podid can write one any more.
 	Export func([]*unstructured.Unstructured) error
 	DryRun bool
-	// Report is told of each step.
-	Report func(Change)
+	// Report is told of each step, and Waiting, if it is set, what is waited for.
+	Report  func(Change)
+	Waiting func(what string)
 	// Addresses is told how far the removal of the nodes' addresses is.
 	Addresses func(node string, err error)
 }
@@ -97,10 +98,10 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 			return err
 		}
 		if image != nil {
-			if err := c.noPods(ctx); err != nil {
+			if err := c.noPods(ctx, r, "podid-agent"); err != nil {
 				return err
 			}
-			if err := c.removeAddresses(ctx, *image, r.Addresses); err != nil {
+			if err := c.removeAddresses(ctx, *image, r); err != nil {
 				return err
 			}
 		}
@@ -121,19 +122,19 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 			return err
 		}
 		if !r.DryRun {
-			if err := c.gone(ctx, object); err != nil {
+			if err := c.gone(ctx, object, r); err != nil {
 				return err
 			}
 		}
 	}
-	namespace, err := c.get(ctx, "v1", "Namespace", Namespace)
+	namespace, err := c.get(ctx, "v1", "Namespace", c.Namespace)
 	if err != nil || namespace == nil {
 		return err
 	}
 	if err := c.takeAway(ctx, namespace, r); err != nil || r.DryRun {
 		return err
 	}
-	return c.gone(ctx, namespace)
+	return c.gone(ctx, namespace, r)
 }
 
 // everything is what this version installs and what another has, in the order of removal.
@@ -180,10 +181,10 @@ func (c Cluster) takeAway(ctx context.Context, object *unstructured.Unstructured
 }
 
 // gone waits until an object is not there any more.
-func (c Cluster) gone(ctx context.Context, object *unstructured.Unstructured) error {
+func (c Cluster) gone(ctx context.Context, object *unstructured.Unstructured, r Removal) error {
 	there := &unstructured.Unstructured{}
 	there.SetGroupVersionKind(object.GroupVersionKind())
-	return c.until(ctx, "the end of "+Name(object), func() (bool, error) {
+	return r.until(ctx, "the end of "+Name(object), func() (bool, error) {
 		err := c.API.Get(ctx, client.ObjectKeyFromObject(object), there)
 		if absent(err) {
 			return true, nil
@@ -192,11 +193,12 @@ func (c Cluster) gone(ctx context.Context, object *unstructured.Unstructured) er
 	})
 }
 
-// noPods waits until podid's programs have ended: an agent that runs would set its
-// address again.
-func (c Cluster) noPods(ctx context.Context) error {
-	return c.until(ctx, "the end of podid's pods", func() (bool, error) {
-		pods, err := c.Typed.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-agent"})
+// noPods waits until programs have ended: an agent that runs would set its address
+// again, a podid-auth make its certificates anew.
+func (c Cluster) noPods(ctx context.Context, r Removal, programs ...string) error {
+	selector := fmt.Sprintf("app.kubernetes.io/name in (%s)", strings.Join(programs, ","))
+	return r.until(ctx, "the end of podid's pods", func() (bool, error) {
+		pods, err := c.Typed.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return false, err
 		}
@@ -204,14 +206,17 @@ func (c Cluster) noPods(ctx context.Context) error {
 	})
 }
 
-func (c Cluster) until(ctx context.Context, what string, done func() (bool, error)) error {
-	for {
+func (r Removal) until(ctx context.Context, what string, done func() (bool, error)) error {
+	for waited := false; ; waited = true {
 		ok, err := done()
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("wait for %s: %w", what, err)
 		}
 		if ok {
 			return nil
+		}
+		if !waited && r.Waiting != nil {
+			r.Waiting(what)
 		}
 		select {
 		case <-ctx.Done():
@@ -248,7 +253,7 @@ func (c Cluster) liftTaints(ctx context.Context) error {
 
 // agentTemplate is what agents are made from; nil if there are none.
 func (c Cluster) agentTemplate(ctx context.Context) (*corev1.PodTemplateSpec, error) {
-	daemons, err := c.Typed.AppsV1().DaemonSets(Namespace).Get(ctx, "podid-agent", metav1.GetOptions{})
+	daemons, err := c.Typed.AppsV1().DaemonSets(c.Namespace).Get(ctx, "podid-agent", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

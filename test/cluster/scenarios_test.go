@@ -14,6 +14,7 @@ import (
 	"github.com/openpodidentity/podid/test/cluster/scenarios/carotated"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/clockskew"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/forgedagent"
+	"github.com/openpodidentity/podid/test/cluster/scenarios/helm"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/labelledscope"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/nodeadded"
 	"github.com/openpodidentity/podid/test/cluster/scenarios/nodescope"
@@ -62,6 +63,7 @@ var scenarios = []struct {
 	{"applied", applied.Run},
 	{"labelledscope", labelledscope.Run},
 	{"nodeadded", nodeadded.Run},
+	{"helm", helm.Run},
 }
 
 // TestScenarios runs every scenario, one after the other, in one cluster.

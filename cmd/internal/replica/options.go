@@ -48,7 +48,10 @@ func (o *Options) Reach(userAgent string) (*rest.Config, error) {
 			}
 		}
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	config, err := rest.InClusterConfig()
+	if o.Kubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}

@@ -55,6 +55,14 @@ podid.dev/settings: {{ include "podid.data" . | fromYaml | toJson | sha256sum | 
   operator: Exists
 {{- end }}
 
+{{- /* What is there after `helm uninstall`, until it has done its work; given is its weight. What it said is Helm's to say. */ -}}
+{{- define "podid.afterwards" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
+{{- end }}
+
 {{- /* The data of the ConfigMap podid: what is set, and what else there is. */ -}}
 {{- define "podid.data" -}}
 {{- $settings := .Values.settings -}}

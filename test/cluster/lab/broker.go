@@ -22,6 +22,14 @@ type Principal struct {
 	Secret map[string]string
 }
 
+// kind is the setting principal.
+func (p Principal) kind() string {
+	if p.ARN == "" {
+		return "service"
+	}
+	return "broker"
+}
+
 const brokerPolicy = `{"Version":"2012-10-17","Statement":[
   {"Sid":"AssumeRolesOfWorkloads","Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"*"},
   {"Sid":"ExplainRefusals","Effect":"Allow","Action":"iam:GetRole","Resource":"*"}]}`

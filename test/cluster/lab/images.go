@@ -18,15 +18,15 @@ const Image = "podid.test/application:1"
 
 // build builds what the nodes get, in the order in which the build cache fills best.
 func (l *Lab) build(ctx context.Context) error {
-	dir, err := folder(ctx, "github.com/openpodidentity/podid/test/cluster")
+	root, err := l.root(ctx)
 	if err != nil {
 		return err
 	}
+	dir := filepath.Join(root, "test", "cluster")
 	l.say("building podid, its images and the application (the first time a few minutes)")
 	if err := kube.BuildProgram(ctx, dir, "./application", l.File("application")); err != nil {
 		return err
 	}
-	root := filepath.Join(dir, "..", "..")
 	l.podid = l.File("podid")
 	if err := kube.BuildProgram(ctx, root, "./cmd/podid", l.podid); err != nil {
 		return err
@@ -38,6 +38,12 @@ func (l *Lab) build(ctx context.Context) error {
 		return fmt.Errorf("make the images: %w: %s", err, out)
 	}
 	return nil
+}
+
+// root is the repository's folder.
+func (l *Lab) root(ctx context.Context) (string, error) {
+	dir, err := folder(ctx, "github.com/openpodidentity/podid/test/cluster")
+	return filepath.Join(dir, "..", ".."), err
 }
 
 // load gives the nodes the images.

@@ -21,12 +21,8 @@ func (l *Lab) Install(ctx context.Context, as Principal, args ...string) (string
 	if err := l.baseCredentials(ctx, as.Secret); err != nil {
 		return "", err
 	}
-	kind := "broker"
-	if as.ARN == "" {
-		kind = "service"
-	}
 	out, err := l.Podid(ctx, append([]string{"install", "--wait", "--cluster-name", l.Identity.Name, "--region", l.Identity.Region, "--account", l.Identity.Account,
-		"--sts-endpoint", l.AWS.Endpoint, "--principal", kind}, args...)...)
+		"--sts-endpoint", l.AWS.Endpoint, "--principal", as.kind()}, args...)...)
 	if err != nil {
 		return out, fmt.Errorf("podid install: %w: %s", err, out)
 	}
@@ -69,7 +65,11 @@ func (l *Lab) baseCredentials(ctx context.Context, data map[string]string) error
 
 // Podid runs the program podid as an administrator and returns what it said.
 func (l *Lab) Podid(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, l.podid, args...)
+	return l.administer(ctx, l.podid, args...)
+}
+
+func (l *Lab) administer(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+l.Kubeconfig(), "NO_COLOR=1")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	p := s.Pod("one", "cart", "node1")
 	s.Served(p, "")
 	for _, node := range s.Nodes() {
-		if has, err := address(s.Ctx(), s, node.Name); err != nil || !has {
+		if has, err := s.HasAddress(s.Ctx(), node.Name); err != nil || !has {
 			t.Fatalf("%s has no address: %v", node.Name, err)
 		}
 	}
@@ -36,23 +35,8 @@ func Run(t *testing.T, l *lab.Lab) {
 	s.RunPodid("uninstall", "--yes")
 
 	s.Step("No object of podid is left")
-	left := objects(s)
-	allowed := []string{"customresourcedefinition", "podidentityassociation", "validatingadmissionpolic"}
-	for _, object := range left {
-		if !slices.ContainsFunc(allowed, func(kind string) bool { return strings.HasPrefix(object, kind) }) {
-			t.Errorf("%s is left", object)
-		}
-	}
-	t.Logf("left on purpose: %s", strings.Join(left, ", "))
-	for _, node := range s.Nodes() {
-		s.Within(30*time.Second, func(ctx context.Context) error {
-			has, err := address(ctx, s, node.Name)
-			if err == nil && has {
-				err = fmt.Errorf("%s still has the address", node.Name)
-			}
-			return err
-		})
-	}
+	s.LeftOnly("customresourcedefinition", "podidentityassociation", "validatingadmissionpolic")
+	s.NoAddress(30 * time.Second)
 
 	s.Step("A pod that is made now")
 	if after := s.Pod("after", "cart", "node1"); len(after.Spec.Containers[0].Env) != 1 {
@@ -62,9 +46,7 @@ func Run(t *testing.T, l *lab.Lab) {
 	s.Step("`podid uninstall --delete-associations`")
 	file := filepath.Join(t.TempDir(), "associations.yaml")
 	s.RunPodid("uninstall", "--yes", "--delete-associations", "--export", file)
-	if left := objects(s); len(left) > 0 {
-		t.Errorf("left: %s", strings.Join(left, ", "))
-	}
+	s.LeftOnly()
 	saved, err := os.ReadFile(file)
 	s.OK(err)
 	if !strings.Contains(string(saved), "role/uninstalled") {
@@ -96,29 +78,4 @@ func Run(t *testing.T, l *lab.Lab) {
 		return nil
 	})
 	s.BecomesServed(again, lab.Takes)
-}
-
-// objects are those of podid, of every kind that the cluster has, by name; but for Events, and for what the API server itself
-// makes and removes after a custom resource (APIServices).
-func objects(s *lab.Scenario) []string {
-	s.Helper()
-	kinds, err := s.Kubectl(s.Ctx(), "api-resources", "--verbs=list", "-o", "name").Output()
-	s.OK(err)
-	list := strings.Join(slices.DeleteFunc(strings.Fields(string(kinds)), func(kind string) bool {
-		return strings.HasPrefix(kind, "events") || strings.HasPrefix(kind, "apiservices")
-	}), ",")
-	out, err := s.Kubectl(s.Ctx(), "get", list, "-A", "-o", "name").Output()
-	s.OK(err)
-	var found []string
-	for _, name := range strings.Fields(string(out)) {
-		if strings.Contains(name, "podid") || strings.Contains(name, "podidentity") {
-			found = append(found, name)
-		}
-	}
-	return found
-}
-
-func address(ctx context.Context, s *lab.Scenario, node string) (bool, error) {
-	out, err := s.OnNode(ctx, node, "ip", "addr")
-	return strings.Contains(out, "169.254.170.23") || strings.Contains(out, "fd00:ec2::23"), err
 }
