@@ -116,6 +116,9 @@ func (i *installing) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := cluster.Serves(objects); err != nil {
+		return i.cluster.failed("see what the cluster has", err)
+	}
 	progress := newUI(c.ErrOrStderr())
 	result := installed{DryRun: i.dryRun}
 

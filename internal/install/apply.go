@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/openpodidentity/podid/problem"
-
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,10 +58,6 @@ func (c Cluster) apply(ctx context.Context, object *unstructured.Unstructured, d
 	before.SetGroupVersionKind(object.GroupVersionKind())
 	err := c.API.Get(ctx, client.ObjectKeyFromObject(object), before)
 	switch {
-	case meta.IsNoMatchError(err):
-		return Change{}, problem.New(problem.InstallIncomplete, "this cluster has no %s in %s", object.GetKind(), object.GetAPIVersion()).
-			Because("its Kubernetes is too old, or that is switched off").
-			Fixed("podid needs Kubernetes 1.30, the labelled scope 1.36").From(err)
 	case absent(err):
 		before = nil
 	case err != nil:

@@ -26,6 +26,7 @@ import (
 
 	"github.com/openpodidentity/podid/internal/association/annotation"
 	"github.com/openpodidentity/podid/internal/install"
+	"github.com/openpodidentity/podid/problem"
 	"github.com/openpodidentity/podid/test/kube"
 )
 
@@ -37,10 +38,10 @@ type installWorld struct {
 	install.Cluster
 }
 
-func newInstallWorld(t *testing.T) *installWorld {
+func newInstallWorld(t *testing.T, flags ...string) *installWorld {
 	t.Helper()
-	cp := kube.New(t, kube.Options{ControllerManager: true})
-	cluster, err := install.Connect(cp.Config())
+	cp := kube.New(t, kube.Options{ControllerManager: true, APIServerFlags: flags})
+	cluster, err := install.Connect(cp.Config(), install.Namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +282,75 @@ func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
 	}
 }
 
+// The oldest Kubernetes that this one can play: all is installed, its expressions are compiled and act, and the labelled
+// scope is refused before anything is changed.
+func TestAnOlderKubernetesHasAllOrNothing(t *testing.T) {
+	w := newInstallWorld(t, "--emulated-version=kube=1.34")
+	scope, err := install.Render(install.Options{Settings: lab, LabelledScope: new(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.Serves(scope)
+	if p := problem.Of(err); p == nil || p.Code != problem.InstallIncomplete || !strings.Contains(p.What, "has no MutatingAdmissionPolicy") || !strings.Contains(p.Fix, "leave --labelled-scope out") {
+		t.Errorf("the labelled scope: %v", err)
+	}
+	objects, err := install.Render(install.Options{Settings: lab})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Serves(objects); err != nil {
+		t.Error(err)
+	}
+	w.apply(t, install.Options{Settings: lab}, false)
+	w.guarded(t)
+}
+
+// The first Kubernetes that has it.
+func TestTheLabelledScopeIsInstalledAndActs(t *testing.T) {
+	w := newInstallWorld(t, "--emulated-version=kube=1.36")
+	w.apply(t, install.Options{Settings: lab, LabelledScope: new(true)}, false)
+	eventually(t, "a labelled pod is injected", func(ctx context.Context) error {
+		pod, err := w.Typed.CoreV1().Pods("default").Create(ctx, injectionPod("default", "default", map[string]string{injectLabel: "enabled"}), meta.CreateOptions{DryRun: []string{meta.DryRunAll}})
+		if err != nil {
+			return err
+		}
+		return injected(pod)
+	})
+}
+
+// guarded waits until the policies act: somebody who may write associations, annotate and write Secrets may bind no role by any of them.
+func (w *installWorld) guarded(t *testing.T) {
+	t.Helper()
+	w.run(t, w.Kubectl(t.Context(), "create", "clusterrole", "writer", "--verb=create,get,delete",
+		"--resource=podidentityassociations.podid.dev,serviceaccounts,secrets"))
+	w.run(t, w.Kubectl(t.Context(), "create", "clusterrolebinding", "writer", "--clusterrole=writer", "--user=writer"))
+	for name, text := range map[string]string{
+		"may not pass": `{"apiVersion":"podid.dev/v1alpha1","kind":"PodIdentityAssociation",` +
+			`"metadata":{"name":"cart","namespace":"default"},"spec":{"roleARN":"arn:aws:iam::111122223333:role/cart"}}`,
+		"(annotation eks.amazonaws.com/role-arn)": `{"apiVersion":"v1","kind":"ServiceAccount",` +
+			`"metadata":{"name":"cart","namespace":"default","annotations":{"eks.amazonaws.com/role-arn":"arn:aws:iam::111122223333:role/cart"}}}`,
+		"may not impersonate": `{"apiVersion":"v1","kind":"Secret","type":"podid.dev/access-key",` +
+			`"metadata":{"name":"key","namespace":"default","annotations":{"podid.dev/service-account":"default/default"}}}`,
+	} {
+		eventually(t, "the API server says: "+name, func(ctx context.Context) error {
+			create := w.Kubectl(ctx, "create", "--as=writer", "--dry-run=server", "-f", "-")
+			create.Stdin = strings.NewReader(text)
+			out, err := create.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), name) {
+				return fmt.Errorf("%v: %s", err, out)
+			}
+			return nil
+		})
+	}
+	// The schema's expressions.
+	create := w.Kubectl(t.Context(), "create", "--dry-run=server", "-f", "-")
+	create.Stdin = strings.NewReader(`{"apiVersion":"podid.dev/v1alpha1","kind":"PodIdentityAssociation",` +
+		`"metadata":{"name":"cart","namespace":"default"},"spec":{"roleARN":"arn:aws:iam::111122223333:user/cart"}}`)
+	if out, err := create.CombinedOutput(); err == nil || !strings.Contains(string(out), "Invalid value") {
+		t.Errorf("a user for a role: %v: %s", err, out)
+	}
+}
+
 // The command as a person calls it: what is annotated before anything guards annotations gives no role until somebody
 // says so.
 func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
@@ -418,7 +488,7 @@ func (w *installWorld) mayDo(t *testing.T, user string, wait bool) map[string]bo
 	config := w.Config()
 	config.Impersonate.UserName = user
 	config.Impersonate.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:podid-system", "system:authenticated"}
-	as, err := install.Connect(config)
+	as, err := install.Connect(config, install.Namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
