@@ -31,7 +31,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if args, is := os.LookupEnv(programArgs); is {
+		os.Exit(program.Run(newRoot(), strings.Split(args, "\n"), os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // running is an agent in this process.
 type running struct {

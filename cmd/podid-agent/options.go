@@ -51,7 +51,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.eks, "eks", false, "on EKS: ask AWS's EKS Auth instead of podid-auth, signed with the node's role")
 	f.StringVar(&o.cluster, "cluster", "", "with --eks: the cluster's name")
 	f.StringVar(&o.region, "region", "", "with --eks: the region; empty: AWS_REGION, or what the instance says")
-	f.StringVar(&o.endpoint, "endpoint", "", "with --eks: EKS Auth; empty: AWS_ENDPOINT_URL_EKS_AUTH, or AWS's of the region")
+	f.StringVar(&o.endpoint, "endpoint", "", "with --eks: EKS Auth; empty: AWS_ENDPOINT_URL_EKS_AUTH, AWS_ENDPOINT_URL, or AWS's of the region")
 	f.StringVar(&o.issuer, "issuer", "", "with --eks: the issuer whose public keys prove tokens; empty: EKS Auth proves them, each anew")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
