@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Run runs root with these arguments until it ends, or the process is told to end, and
@@ -23,12 +25,25 @@ func Run(root *cobra.Command, args []string, errs io.Writer) int {
 	defer stop()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return bounded(c.Flags()) }
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		report(errs, err)
 		return 1
 	}
 	return 0
+}
+
+// bounded refuses numbers that are none of anything, and times that are over before they
+// begin: each would be taken for another bound than was meant.
+func bounded(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		value, kind := f.Value.String(), f.Value.Type()
+		if strings.HasPrefix(value, "-") && kind == "duration" || kind == "int" && (value == "0" || strings.HasPrefix(value, "-")) {
+			err = problem.New(problem.Usage, "--%s %s bounds nothing", f.Name, value).Because("").Fixed("give more than that; the default is %s", f.DefValue)
+		}
+	})
+	return err
 }
 
 // Log writes JSON: what runs all over a cluster is read by machines first.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openpodidentity/podid/cmd/internal/program"
 	"github.com/openpodidentity/podid/problem"
@@ -23,6 +24,21 @@ func TestAProgramSaysWhyItEnded(t *testing.T) {
 		code := program.Run(&cobra.Command{Use: "program", RunE: func(*cobra.Command, []string) error { return err }}, nil, &out)
 		if out.String() != want || (code == 0) != (err == nil) {
 			t.Errorf("exit code %d\n%swant\n%s", code, &out, want)
+		}
+	}
+}
+
+func TestABoundIsMoreThanNothing(t *testing.T) {
+	for args, good := range map[string]bool{
+		"": true, "--connections 1 --drain 0s": true,
+		"--connections 0": false, "--connections -1": false, "--drain -5s": false,
+	} {
+		c := &cobra.Command{Use: "program", RunE: func(*cobra.Command, []string) error { return nil }}
+		c.Flags().Int("connections", 7, "")
+		c.Flags().Duration("drain", time.Second, "")
+		var out strings.Builder
+		if code := program.Run(c, strings.Fields(args), &out); (code == 0) != good || !good && !strings.Contains(out.String(), "the default is") {
+			t.Errorf("%s: exit code %d, %s", args, code, &out)
 		}
 	}
 }
