@@ -157,11 +157,13 @@ func (e *export) write(ui *ui, all []*unstructured.Unstructured) error {
 		}
 		fmt.Fprintf(&text, "---\n%s", encoded)
 	}
-	if _, err := e.file.Write(text.Bytes()); err != nil {
-		return fmt.Errorf("write associations: %w", err)
+	_, err := e.file.Write(text.Bytes())
+	if err == nil {
+		err = e.file.Sync()
 	}
-	if err := e.file.Sync(); err != nil {
-		return fmt.Errorf("write associations: %w", err)
+	if err != nil {
+		return problem.New(problem.Usage, "the associations cannot be written to %s", e.file.Name()).Because("%v", err).
+			Fixed("they are in the cluster still: call it again, and name another file with --export")
 	}
 	e.done = true
 	ui.printf("%d associations written to %s\n", len(all), e.file.Name())
