@@ -43,8 +43,8 @@ func (l *load) note(asked time.Time, a ask.Answer) {
 	defer l.mu.Unlock()
 	l.seen.Asked++
 	l.seen.Longest = max(l.seen.Longest, a.Took)
-	if a.AccessKeyID != "" {
-		l.seen.Keys[a.AccessKeyID]++
+	if a.OK() {
+		l.seen.Keys[a.String()]++
 		return
 	}
 	l.seen.Failed++

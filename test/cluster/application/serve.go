@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/openpodidentity/podid/test/cluster/ask"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -24,7 +26,7 @@ import (
 //	GET  /identity  sts:GetCallerIdentity with them
 //	GET  /list?bucket=
 //	POST /agent     one request to the agent, no second try; the body is another token, if any
-//	POST /load?every=100ms&by=agent|sdk   begins to ask again and again
+//	POST /load?every=100ms&by=agent|sdk|kept   begins to ask again and again
 //	GET  /load      figures so far; DELETE ends it and gives the last
 func serve(address string) error {
 	var l load
@@ -47,6 +49,7 @@ func serve(address string) error {
 		}
 		l.begin(every, map[string]func(context.Context) ask.Answer{
 			"sdk":   bySDK,
+			"kept":  keeping(),
 			"agent": func(ctx context.Context) ask.Answer { return byAgent(ctx, "") },
 		}[r.FormValue("by")])
 	})
@@ -98,6 +101,23 @@ func identity(ctx context.Context) ask.Answer {
 		return ask.Answer{Error: err.Error()}
 	}
 	return ask.Answer{ARN: *out.Arn}
+}
+
+// keeping is an application that goes on: one chain, whose credentials the SDK keeps, and a call of AWS with them.
+func keeping() func(context.Context) ask.Answer {
+	load := sync.OnceValues(func() (aws.Config, error) { return config.LoadDefaultConfig(context.Background()) })
+	return func(ctx context.Context) ask.Answer {
+		began := time.Now()
+		cfg, err := load()
+		if err != nil {
+			return ask.Answer{Error: err.Error()}
+		}
+		out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+		if err != nil {
+			return ask.Answer{Error: err.Error(), Took: time.Since(began)}
+		}
+		return ask.Answer{ARN: *out.Arn, Took: time.Since(began)}
+	}
 }
 
 // direct opens a connection for each request: one that was open would hide an agent that is away.

@@ -36,7 +36,7 @@ type Figures struct {
 	Longest       time.Duration
 	First, Last   time.Time      // when the first and the last that failed were asked
 	Failures      map[string]int // by code, or by error where nobody gave one
-	Keys          map[string]int // access key IDs, and how often each was given
+	Keys          map[string]int // access key IDs, or identities, and how often each was given
 }
 
 // Clone shares nothing with f.

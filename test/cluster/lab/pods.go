@@ -206,7 +206,8 @@ func (p *Pod) ByAgent(ctx context.Context, token string) (a ask.Answer, err erro
 	return a, p.call(ctx, http.MethodPost, "/agent", []byte(token), &a)
 }
 
-// Load begins to ask at a steady rate, "agent" (one try each) or "sdk".
+// Load begins to ask at a steady rate: "agent" (one try each), "sdk" (a new process each time) or "kept" (one
+// process, which calls AWS with the credentials that its SDK has).
 func (p *Pod) Load(ctx context.Context, every time.Duration, by string) error {
 	return p.call(ctx, http.MethodPost, "/load?"+url.Values{"every": {every.String()}, "by": {by}}.Encode(), nil, nil)
 }
