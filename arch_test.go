@@ -184,6 +184,25 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
+func TestTheTreeIsDescribed(t *testing.T) {
+	guide, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := map[string]bool{}
+	for _, f := range goFiles(t) {
+		parts := strings.Split(f.dir, "/")
+		if folder := strings.Join(parts[:min(2, len(parts))], "/"); parts[0] == "internal" || parts[0] == "cmd" {
+			missing[folder] = !strings.Contains(string(guide), "`"+folder+"`")
+		}
+	}
+	for folder, is := range missing {
+		if is {
+			t.Errorf("CONTRIBUTING.md does not say what %s is for", folder)
+		}
+	}
+}
+
 func goFiles(t *testing.T) []file {
 	t.Helper()
 	var files []file

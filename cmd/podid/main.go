@@ -1,5 +1,6 @@
-// Command podid is the command line of Open Pod Identity: a local world to try
-// and test pod identity in, the walk-through, and explanations.
+// Command podid is the command line of Open Pod Identity: it installs podid in a cluster and
+// looks after it there, runs a local world to try and test pod identity in, and explains
+// policies and problems.
 package main
 
 import (
