@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -182,10 +183,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, workload podid.W
 	took := s.now().Sub(start)
 	s.metrics.refused.add(code)
 	s.metrics.refusals.observe(took)
-	if told, _ := errors.AsType[refusal](err); told.silent {
+	told, _ := errors.AsType[refusal](err)
+	if told.silent {
 		return
 	}
-	s.log(r.Context(), "credentials", workload, took, problem.Of(err), append(more, slog.String("remote", r.RemoteAddr))...)
+	s.log(r.Context(), "credentials", cmp.Or(workload, told.of), took, problem.Of(err), append(more, slog.String("remote", r.RemoteAddr))...)
 }
 
 // log writes the one line of a request or a refresh. Hits write none.
@@ -194,9 +196,13 @@ func (s *Server) log(ctx context.Context, message string, w podid.Workload, took
 		return
 	}
 	attrs := make([]slog.Attr, 0, 12)
+	claimed := ""
+	if _, unproved := s.Tokens.(Unproved); unproved {
+		claimed = "claimed_"
+	}
 	if w.PodUID != "" {
-		attrs = append(attrs, slog.String("namespace", w.Namespace), slog.String("service_account", w.ServiceAccount),
-			slog.String("pod", w.Pod), slog.String("pod_uid", w.PodUID))
+		attrs = append(attrs, slog.String(claimed+"namespace", w.Namespace), slog.String(claimed+"service_account", w.ServiceAccount),
+			slog.String(claimed+"pod", w.Pod), slog.String("pod_uid", w.PodUID))
 	}
 	attrs = append(append(append(attrs, p.Attrs()...), more...), slog.Duration("took", took))
 	s.Log.LogAttrs(ctx, p.Level(), message, attrs...)

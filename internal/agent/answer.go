@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/stream"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -91,9 +92,10 @@ func (a *answer) write(w http.ResponseWriter) {
 
 // refusal is a problem with what its answer needs beside it.
 type refusal struct {
-	status int           // 0: that of the table
-	after  time.Duration // for Retry-After
-	silent bool          // it was logged not long ago
+	status int            // 0: that of the table
+	after  time.Duration  // for Retry-After
+	silent bool           // it was logged not long ago
+	of     podid.Workload // whose token was refused, if that is proved
 	error
 }
 

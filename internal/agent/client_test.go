@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openpodidentity/podid"
 	"github.com/openpodidentity/podid/internal/agent"
 	"github.com/openpodidentity/podid/problem"
 )
@@ -77,6 +78,31 @@ func TestTheLogNamesTheCallAsPodidAuthsLogDoes(t *testing.T) {
 		}
 		if log := n.log.String(); sent == "" || strings.Count(log, "\n") != 1 || !strings.Contains(log, `"request":"`+sent+`"`) {
 			t.Errorf("sent %q, and the log is %s", sent, log)
+		}
+	}
+}
+
+func TestTheLogNamesThePodWhoseTokenIsRefused(t *testing.T) {
+	expired, err := issuer().Mint(workload(1), podid.AudiencePods, time.Now().Add(-2*time.Hour), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := workload(1)
+	elsewhere.Node = "node-2"
+	good := mint(t, workload(1))
+	for code, c := range map[problem.Code]struct {
+		raw   string
+		named bool
+	}{
+		problem.TokenExpired: {expired, true}, problem.NodeMismatch: {mint(t, elsewhere), true}, problem.TokenForged: {good[:len(good)-8] + "AAAAAAAA", false},
+	} {
+		n := newNode(t)
+		n.Node = "node-1"
+		if got := n.ask(t, c.raw); got.Code != string(code) {
+			t.Errorf("%s: got %+v", code, got)
+		}
+		if log := n.log.String(); strings.Contains(log, `"pod":"reader-1"`) != c.named {
+			t.Errorf("%s: the log is %s", code, log)
 		}
 	}
 }

@@ -81,13 +81,13 @@ func (s *Server) prove(ctx context.Context, source *bucket, raw string, d digest
 	}
 	t, by, err := s.verify(ctx, raw)
 	if err != nil {
-		return nil, err
+		return nil, refusal{of: t.Workload, error: err}
 	}
 	switch node := &t.Workload.Node; {
 	case *node == s.Node:
 		*node = s.Node // the one string for all
 	case *node != "" && s.Node != "":
-		return nil, problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)
+		return nil, refusal{of: t.Workload, error: problem.New(problem.NodeMismatch, "the pod %s/%s does not run on this agent's node", t.Workload.Namespace, t.Workload.Pod)}
 	}
 	p, err := s.remember(raw, d, t, by)
 	if err == nil {

@@ -16,14 +16,19 @@ import (
 
 // Unproved takes each token for a pod of its own, by its hash: for a cluster whose keys
 // the agent is not told. AWS's EKS Auth proves it, once for each token.
-// Nothing that the token says of itself is believed but when it ends.
+// Nothing that the token says of itself is believed but when it ends; the names are for the log.
 type Unproved struct{}
 
 // Verify implements Tokens.
 func (Unproved) Verify(_ context.Context, raw string) (token.Token, error) {
 	parts := strings.Split(raw, ".")
 	var claims struct {
-		Expires int64 `json:"exp"`
+		Expires    int64 `json:"exp"`
+		Kubernetes struct {
+			Namespace      string
+			ServiceAccount struct{ Name string }
+			Pod            struct{ Name string }
+		} `json:"kubernetes.io"`
 	}
 	if len(parts) != 3 {
 		return token.Token{}, problem.New(problem.TokenMalformed, "the token has the wrong number of parts: %d, not 3", len(parts))
@@ -36,12 +41,18 @@ func (Unproved) Verify(_ context.Context, raw string) (token.Token, error) {
 		return token.Token{}, problem.New(problem.TokenMalformed, "the token's claims are not those of a service-account token")
 	}
 	expires := time.Unix(claims.Expires, 0).UTC()
-	if ago := time.Since(expires); ago >= 0 {
-		return token.Token{}, problem.New(problem.TokenExpired, "the token expired %s ago", ago.Round(time.Second))
-	}
 	sum := sha256.Sum256([]byte(raw))
-	return token.Token{Workload: podid.Workload{PodUID: "token-" + hex.EncodeToString(sum[:])}, Audience: podid.AudiencePods, Expires: expires}, nil
+	k := claims.Kubernetes
+	w := podid.Workload{PodUID: "token-" + hex.EncodeToString(sum[:]),
+		Namespace: name(k.Namespace), ServiceAccount: name(k.ServiceAccount.Name), Pod: name(k.Pod.Name)}
+	if ago := time.Since(expires); ago >= 0 {
+		return token.Token{Workload: w}, problem.New(problem.TokenExpired, "the token expired %s ago", ago.Round(time.Second))
+	}
+	return token.Token{Workload: w, Audience: podid.AudiencePods, Expires: expires}, nil
 }
+
+// name is a name in Kubernetes, or as much of what is none as would fit into one.
+func name(s string) string { return clean(s[:min(len(s), 253)]) }
 
 // owe keeps what source has paid for p, whose token was just verified: gives it back, unless the token
 // is still to be proved, by EKS Auth. Tokens that anybody can make up would be free of cost otherwise.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -97,6 +98,23 @@ func TestAFloodOfMadeUpTokensReachesNeitherTheNeighbourNorEKSAuth(t *testing.T) 
 				}
 			})
 		})
+	}
+}
+
+func TestTheLogSaysWhatUnprovedTokensClaim(t *testing.T) {
+	n := newNode(t)
+	n.Tokens = agent.Unproved{}
+	n.ask(t, mint(t, workload(1)))
+	if log := n.log.String(); !strings.Contains(log, `"claimed_namespace":"test-namespace","claimed_service_account":"test-sa","claimed_pod":"reader-1"`) || strings.Contains(log, `"pod":`) {
+		t.Errorf("the log: %s", log)
+	}
+	n.log.Reset()
+	long := base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1,"kubernetes.io":{"namespace":"` + strings.Repeat("\u00e9", 1000) + `","serviceaccount":{"name":"\u001b[31m"}}}`))
+	if got := n.ask(t, "e30."+long+".AAAA"); got.Code != string(problem.TokenExpired) {
+		t.Errorf("got %+v", got)
+	}
+	if log := n.log.String(); len(log) > 1000 || !strings.Contains(log, `"claimed_service_account":" [31m"`) {
+		t.Errorf("the log: %s", log)
 	}
 }
 

@@ -52,7 +52,8 @@ type Verifier struct {
 }
 
 // Verify returns the token's facts. Errors are problems token-…, or
-// cluster-unavailable when the keys could not be read. Their messages hold
+// cluster-unavailable when the keys could not be read. With one that is about the time alone
+// comes the Workload, which is proved all the same, for the log. Their messages hold
 // nothing of the token but a shortened algorithm and key ID, and of its claims
 // only what the signature has proved.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Token, error) {
@@ -226,10 +227,10 @@ func (v *Verifier) claims(payload []byte, keyID string) (Token, error) {
 		return Token{}, problem.New(problem.TokenAudience, "the token is for the audience %s, not for %s",
 			quote(strings.Join(c.Audience, ", ")), quote(v.Audience))
 	}
-	if err := v.times(c); err != nil {
-		return Token{}, err
-	}
 	w, err := c.workload()
+	if late := v.times(c); late != nil {
+		return Token{Workload: w}, late
+	}
 	if err != nil {
 		return Token{}, err
 	}
