@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/openpodidentity/podid"
-	"github.com/openpodidentity/podid/internal/agent"
 	"github.com/openpodidentity/podid/internal/sandbox"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -117,7 +116,8 @@ func TestOnEKSTheBundleAndTheInstanceRoleAreUsed(t *testing.T) {
 	noAWS(t)
 	w, token := localAWS(t)
 	admin := w.AWS.Admin()
-	instance := httptest.NewServer(metadata(admin, w.Cluster.Region))
+	admin.Expires = time.Now().Add(time.Hour)
+	instance := httptest.NewServer(metadata(func() podid.Credentials { return admin }, w.Cluster.Region))
 	defer instance.Close()
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")
 	if err := os.WriteFile(bundle, w.CABundle, 0o600); err != nil {
@@ -134,7 +134,7 @@ func TestOnEKSTheBundleAndTheInstanceRoleAreUsed(t *testing.T) {
 }
 
 // metadata is an instance metadata service (IMDSv2) with one role.
-func metadata(key podid.Credentials, region string) http.Handler {
+func metadata(now func() podid.Credentials, region string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /latest/api/token", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "300")
@@ -145,8 +145,9 @@ func metadata(key podid.Credentials, region string) http.Handler {
 			_, _ = w.Write([]byte("node"))
 			return
 		}
+		key := now()
 		_ = json.NewEncoder(w).Encode(map[string]string{"Code": "Success", "AccessKeyId": key.AccessKeyID, "SecretAccessKey": key.SecretAccessKey,
-			"Token": key.SessionToken, "Expiration": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)})
+			"Token": key.SessionToken, "Expiration": key.Expires.UTC().Format(time.RFC3339Nano)})
 	})
 	mux.HandleFunc("GET /latest/dynamic/instance-identity/document", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"region": region})
@@ -196,14 +197,5 @@ func TestOnEKSAWrongKeyIsNotBlamedOnTheRole(t *testing.T) {
 	status, body, err := r.asAnSDK(token)
 	if err != nil || status != 403 || !strings.Contains(body, "caller-unproven") || !strings.Contains(body, "InvalidSignatureException") {
 		t.Errorf("%d %s, %v\n%s", status, body, err, r.log)
-	}
-}
-
-func TestReplacedKeysOfTheSharedFileAreUsedWithinAMinute(t *testing.T) {
-	noAWS(t)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", sharedFile(t, podid.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret"}))
-	got, err := agent.NodeCredentials().Retrieve(t.Context())
-	if err != nil || got.AccessKeyID != "AKIAEXAMPLE" || !got.CanExpire || time.Until(got.Expires) > time.Minute {
-		t.Errorf("got %+v, %v", got, err)
 	}
 }
