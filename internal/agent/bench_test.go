@@ -89,8 +89,6 @@ func BenchmarkHTTP(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory is what one workload takes, with a token and a session token as long as
-// real ones are.
 // BenchmarkWake is how long after the answer came the last of 500 that waited for it has it.
 func BenchmarkWake(b *testing.B) {
 	n := newNode(b)
@@ -120,6 +118,8 @@ func BenchmarkWake(b *testing.B) {
 	b.ReportMetric(float64(slowest.Microseconds()), "µs/slowest")
 }
 
+// BenchmarkMemory is what one workload takes, with a token and a session token as long as
+// real ones are.
 func BenchmarkMemory(b *testing.B) {
 	const pods = 1000
 	tokens := make([]string, pods)

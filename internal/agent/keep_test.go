@@ -2,13 +2,17 @@ package agent_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/openpodidentity/podid/internal/agent"
 )
@@ -43,13 +47,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	n.ask(t, raw+"A")
 	n.answers(unavailable)
 	n.ask(t, mint(t, workload(2)))
-	w := httptest.NewRecorder()
-	n.ServeMetrics(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-	if kind := w.Header().Get("Content-Type"); kind != "text/plain; version=0.0.4; charset=utf-8" {
-		t.Errorf("content type %s", kind)
-	}
-	got := samples(t, w.Body.String())
-	for name, want := range map[string]float64{
+	wants(t, n, map[string]float64{
 		`podid_agent_request_seconds_count{result="hit"}`:            2,
 		`podid_agent_request_seconds_count{result="miss"}`:           1,
 		`podid_agent_request_seconds_count{result="refused"}`:        2,
@@ -63,13 +61,73 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		`podid_agent_credentials`:                                    1,
 		`podid_agent_stream_up`:                                      0,
 		`podid_agent_stream_silence_seconds`:                         -1,
-	} {
-		if is, there := got[name]; !there || is != want {
-			t.Errorf("%s is %v", name, is)
-		}
-	}
-	if left := got["podid_agent_credentials_first_expiry_seconds"]; left < 3590 || left > 3600 {
+	})
+	if left := scrape(t, n)["podid_agent_credentials_first_expiry_seconds"]; left < 3590 || left > 3600 {
 		t.Errorf("the first expire in %v", left)
+	}
+}
+
+func TestMetricsTellHowLongItTookAndWhatIsUnderWay(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		works := func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
+			time.Sleep(300 * time.Millisecond)
+			return n.works(ctx, ask)
+		}
+		n.answers(works)
+		n.ask(t, mint(t, workload(0)))
+		wants(t, n, map[string]float64{
+			`podid_agent_request_seconds_sum{result="miss"}`:              0.3,
+			`podid_agent_request_seconds_bucket{result="miss",le="0.25"}`: 0,
+			`podid_agent_request_seconds_bucket{result="miss",le="0.5"}`:  1,
+			`podid_agent_exchange_seconds_sum`:                            0.3,
+			`podid_agent_exchange_seconds_bucket{le="0.25"}`:              0,
+			`podid_agent_exchange_seconds_bucket{le="0.5"}`:               1,
+			`podid_agent_credentials_oldest_seconds`:                      0,
+			`podid_agent_credentials_first_expiry_seconds`:                3600,
+		})
+		pause(time.Minute)
+		wants(t, n, map[string]float64{
+			`podid_agent_credentials_oldest_seconds`:       60,
+			`podid_agent_credentials_first_expiry_seconds`: 3540,
+		})
+		var group sync.WaitGroup
+		for i := range 11 {
+			raw := mint(t, workload(1+i))
+			group.Go(func() { n.ask(t, raw) })
+		}
+		synctest.Wait()
+		wants(t, n, map[string]float64{`podid_agent_calls`: 8, `podid_agent_waiting`: 3, `podid_agent_pods`: 12, `podid_agent_tokens`: 12, `podid_agent_credentials`: 1})
+		group.Wait()
+		wants(t, n, map[string]float64{`podid_agent_calls`: 0, `podid_agent_waiting`: 0, `podid_agent_credentials`: 12, `podid_agent_outage`: 0})
+		n.answers(unavailable)
+		for i := range 5 {
+			n.ask(t, mint(t, workload(20+i)))
+		}
+		wants(t, n, map[string]float64{`podid_agent_outage`: 1})
+		n.answers(works)
+		pause(10 * time.Second)
+		wants(t, n, map[string]float64{`podid_agent_outage`: 0})
+	})
+}
+
+// scrape is what Prometheus reads.
+func scrape(t *testing.T, n *node) map[string]float64 {
+	t.Helper()
+	w := httptest.NewRecorder()
+	n.ServeMetrics(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if kind := w.Header().Get("Content-Type"); kind != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("content type %s", kind)
+	}
+	return samples(t, w.Body.String())
+}
+
+func wants(t *testing.T, n *node, want map[string]float64) {
+	t.Helper()
+	got := scrape(t, n)
+	for name, want := range want {
+		if is, there := got[name]; !there || is != want {
+			t.Errorf("%s is %v, not %v", name, is, want)
+		}
 	}
 }
 

@@ -123,6 +123,35 @@ func TestCredentialsAreRefreshedAheadOfExpiry(t *testing.T) {
 	})
 }
 
+func TestPodsThatStartedTogetherAreRenewedApart(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		const pods, life = 200, time.Hour
+		for i := range pods {
+			n.ask(t, mint(t, workload(i)))
+		}
+		start := time.Now()
+		var mu sync.Mutex
+		renewed := map[time.Duration]int{}
+		n.answers(func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			renewed[time.Since(start)]++
+			return n.works(ctx, ask)
+		})
+		pause(life * 2 / 3) // a third is left
+		if calls := n.calls.Load(); calls != 2*pods {
+			t.Fatalf("%d renewals", calls-pods)
+		}
+		first, last, most := life, time.Duration(0), 0
+		for at, n := range renewed {
+			first, last, most = min(first, at), max(last, at), max(most, n)
+		}
+		if first < life/2 || last > life*5/8 || last-first < life/10 || most > 8 {
+			t.Errorf("renewed from %s to %s, %d at once", first, last, most)
+		}
+	})
+}
+
 func TestWithoutNewsCredentialsAreRenewedBeforeTheyAreStale(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		n.answers(func(_ context.Context, ask agent.Ask) (agent.Reply, error) {
