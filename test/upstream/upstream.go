@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,7 @@ type Server struct {
 	listeners map[chan stream.Message]struct{}
 	revision  uint64
 	down      bool
-	perPod    map[string]int64
+	perPod    map[string][]time.Time // when its exchanges came
 }
 
 // Start starts one that keeps its files in dir.
@@ -60,7 +61,7 @@ func Start(dir string) (*Server, error) {
 	s := &Server{
 		issuer: issuer, CAFile: filepath.Join(dir, "ca.crt"), TokenFile: filepath.Join(dir, "token"),
 		pods: map[string]stream.Version{}, listeners: map[chan stream.Message]struct{}{}, revision: 100,
-		perPod: map[string]int64{},
+		perPod: map[string][]time.Time{},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /clusters/"+Cluster+"/assume-role-for-pod-identity", s.exchange)
@@ -153,10 +154,13 @@ func (s *Server) End(n int) {
 }
 
 // CallsOf is how many exchanges the n-th pod caused.
-func (s *Server) CallsOf(n int) int64 {
+func (s *Server) CallsOf(n int) int64 { return int64(len(s.CallTimes(n))) }
+
+// CallTimes is when the exchanges of the n-th pod came.
+func (s *Server) CallTimes(n int) []time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.perPod[fmt.Sprint("cart-", n)]
+	return slices.Clone(s.perPod[fmt.Sprint("cart-", n)])
 }
 
 // tell tells every agent. mu is held.
@@ -230,7 +234,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 	who := subject(ask.Token)
 	s.mu.Lock()
-	s.perPod[who.account]++
+	s.perPod[who.account] = append(s.perPod[who.account], time.Now())
 	version, running := s.pods[who.pod]
 	s.mu.Unlock()
 	ahead := time.Duration(0)

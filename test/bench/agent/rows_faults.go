@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,40 +108,29 @@ func renewals(l *lab) ([]figure, error) {
 	if err := p.warm(tokens); err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	type seen struct {
-		key  string
-		left time.Duration
-	}
-	had, least := map[int]seen{}, life
-	renewed, lost := map[int]time.Duration{}, 0
-	for time.Since(start) < life {
-		for i, token := range tokens {
-			a, err := p.credentials(token)
-			var got struct{ AccessKeyID, Expiration string }
-			if err != nil || a.status != http.StatusOK || json.Unmarshal([]byte(a.body), &got) != nil {
+	lost := 0
+	for start := time.Now(); time.Since(start) < life; time.Sleep(200 * time.Millisecond) {
+		for _, token := range tokens {
+			if a, err := p.credentials(token); err != nil || a.status != http.StatusOK {
 				lost++
-				continue
 			}
-			expires, _ := time.Parse(time.RFC3339, got.Expiration)
-			if was, ok := had[i]; ok && was.key != got.AccessKeyID {
-				if _, ok := renewed[i]; !ok {
-					renewed[i] = time.Since(start)
-					least = min(least, was.left)
-				}
-			}
-			had[i] = seen{got.AccessKeyID, time.Until(expires)}
 		}
-		time.Sleep(200 * time.Millisecond)
 	}
-	first, last := life, time.Duration(0)
-	for _, at := range renewed {
-		first, last = min(first, at), max(last, at)
+	// From the first call of each, since they were not all made at once.
+	var ages []time.Duration
+	for i := range tokens {
+		if calls := u.CallTimes(i); len(calls) > 1 {
+			ages = append(ages, calls[1].Sub(calls[0]))
+		}
 	}
+	if len(ages) == 0 {
+		return nil, errors.New("nothing was renewed")
+	}
+	first, last := slices.Min(ages), slices.Max(ages)
 	return []figure{
-		{"200 renewals", fmt.Sprintf("%d renewed, %d requests without", len(renewed), lost), "200, 0", len(renewed) == n && lost == 0},
-		{"the same: life left, at the least", fmt.Sprintf("%.0f %%", 100*least.Seconds()/life.Seconds()), "≥ 33 %", least >= life/3},
-		{"the same: spread over", fmt.Sprintf("%.1f s of %s", (last - first).Seconds(), life), "jittered", last-first > time.Second},
+		{"200 renewals", fmt.Sprintf("%d renewed, %d requests without", len(ages), lost), "200, 0", len(ages) == n && lost == 0},
+		{"the same: life left, at the least", fmt.Sprintf("%.0f %%", 100*(life-last).Seconds()/life.Seconds()), "≥ 33 %", life-last >= life/3},
+		{"the same: spread over", fmt.Sprintf("%.1f s of %s", (last - first).Seconds(), life), "an eighth", last-first > life/10 && last-first < life/6},
 	}, nil
 }
 
@@ -193,8 +184,8 @@ func outage(l *lab) ([]figure, error) {
 	}
 	left := expires.Sub(end)
 	return []figure{
-		{"podid-auth is away: served until", fmt.Sprintf("%.1f s before they expire", left.Seconds()), "≤ 1.5 s", left <= 1500*time.Millisecond && left > -time.Second},
-		{"the same: readiness and metrics say so", fmt.Sprintf("%.60s…, podid_agent_outage %.0f", unready, metric), "", strings.Contains(unready, "code") && metric == 1},
+		{"podid-auth is away: served until", fmt.Sprintf("%.1f s before they expire", left.Seconds()), "0 to 1.5 s", left <= 1500*time.Millisecond && left >= 0},
+		{"the same: readiness and metrics say so", fmt.Sprintf("%.60s…, podid_agent_outage %.0f", unready, metric), "", strings.HasPrefix(unready, "auth-unavailable: ") && strings.Contains(unready, "Fix: ") && metric == 1},
 		{"the same: 20 pods have theirs again after", ms(slowest), "≤ 1 s", slowest <= time.Second},
 	}, nil
 }
