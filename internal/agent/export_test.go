@@ -12,6 +12,13 @@ func (s *Server) Remembered() (pods, tokens int) {
 	return len(s.pods), len(s.tokens)
 }
 
+// Sources is how many addresses have an account of their own.
+func (s *Server) Sources() int {
+	s.sources.mu.Lock()
+	defer s.sources.mu.Unlock()
+	return len(s.sources.byAddress)
+}
+
 // Repack is a token after it was kept.
 func Repack(raw string) string { return pack(raw).String() }
 
