@@ -30,6 +30,7 @@ var rows = []struct {
 }{
 	{"hit", hit},
 	{"first", first},
+	{"woken", woken},
 	{"hangup", hangup},
 	{"faults", faults},
 	{"renewals", renewals},
