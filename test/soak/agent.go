@@ -28,6 +28,7 @@ type agent struct {
 	goroutines, descriptors, heap series
 	memory                        series // what the Go runtime has
 	resident                      series
+	credentials                   series // that the agent has
 	race                          bool
 }
 
@@ -36,7 +37,8 @@ func start(program, dir string, auth *upstream.Server, race bool) (*agent, error
 		goroutines: series{name: "goroutines", slack: 50}, descriptors: series{name: "descriptors", slack: 50},
 		heap:     series{name: "live heap, bytes", slack: 4 << 20},
 		memory:   series{name: "memory of the Go runtime, bytes", slack: 8 << 20},
-		resident: series{name: "resident memory, bytes", slack: 8 << 20}, race: race}
+		resident: series{name: "resident memory, bytes", slack: 8 << 20}, race: race,
+		credentials: series{name: "credentials"}}
 	a.Cmd = exec.Command(program, "--auth", auth.URL, "--ca-file", auth.CAFile, "--token-file", auth.TokenFile, "--node", upstream.Node,
 		"--listen", a.address, "--probes", a.probes, "--metrics", a.metrics, "--handover", "")
 	log, err := os.Create(a.log)
@@ -102,6 +104,8 @@ func (a *agent) watch(ctx context.Context) {
 				a.heap.values = append(a.heap.values, n)
 			case "podid_agent_memory_bytes":
 				a.memory.values = append(a.memory.values, n)
+			case "podid_agent_credentials":
+				a.credentials.values = append(a.credentials.values, n)
 			}
 		}
 		if open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.Process.Pid)); err == nil {
@@ -161,7 +165,7 @@ func (a *agent) races() error {
 // seen is what may not grow. The race detector has memory of its own, ten times the program's, and
 // more of it with each address that the heap ever had: without it the whole process is looked at.
 func (a *agent) seen() []series {
-	all := []series{a.goroutines, a.descriptors, a.heap, a.memory}
+	all := []series{a.goroutines, a.descriptors, a.heap, a.memory, a.credentials}
 	if !a.race {
 		all = append(all, a.resident)
 	}
@@ -172,6 +176,7 @@ func (a *agent) seen() []series {
 type series struct {
 	name   string
 	slack  float64 // that is no growth
+	most   float64 // there may be at last; growth is looked at if it is zero
 	values []float64
 }
 
@@ -193,6 +198,9 @@ func median(values []float64) float64 {
 // those that have ended are remembered for an hour, without what they had.
 func (s series) grew() bool {
 	early, late := s.halves()
+	if s.most > 0 {
+		return len(s.values) == 0 || late > s.most
+	}
 	return late > early*1.2 && late > early+s.slack
 }
 

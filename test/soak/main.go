@@ -63,6 +63,8 @@ func soak(ctx context.Context, d time.Duration, n int, race bool) error {
 	if err != nil {
 		return err
 	}
+	// Twice as many pods come and go as there are at once, and those that have ended have none.
+	a.credentials.most = 1.5 * float64(n)
 	defer a.kill()
 
 	ctx, cancel := context.WithTimeout(ctx, d)
