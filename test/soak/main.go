@@ -64,7 +64,7 @@ func soak(ctx context.Context, d time.Duration, n int, race bool) error {
 		return err
 	}
 	// Twice as many pods come and go as there are at once, and those that have ended have none.
-	a.credentials.most = 1.5 * float64(n)
+	a.credentials.most = 1.2 * float64(n)
 	defer a.kill()
 
 	ctx, cancel := context.WithTimeout(ctx, d)
