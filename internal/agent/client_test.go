@@ -227,13 +227,13 @@ func TestWhatIsWrongWithTheNodeIsNotBlamedOnThePod(t *testing.T) {
 			if got.Status != 500 || got.Code != string(problem.BaseCredentials) || !strings.Contains(got.Message, c.fix) || strings.Contains(got.Message, "arn:") {
 				t.Errorf("%s: got %+v", c.exception, got)
 			}
-			if !strings.Contains(n.log.String(), c.message) {
-				t.Errorf("%s: AWS's message is not in the log: %s", c.exception, n.log.String())
-			}
 			calls := n.calls.Load()
 			pause(50 * time.Minute) // its renewal is refused
 			if got := n.ask(t, raw); got.AccessKeyID != first || n.calls.Load() == calls {
 				t.Errorf("%s: after %d calls who had credentials got %+v", c.exception, n.calls.Load()-calls, got)
+			}
+			if !strings.Contains(n.log.String(), c.message) {
+				t.Errorf("%s: AWS's message is not in the log: %s", c.exception, n.log.String())
 			}
 		})
 	}
