@@ -153,7 +153,7 @@ func (s *Server) work() {
 		p, miss := s.ready.first(), slices.IndexFunc(s.misses, s.mayStart)
 		due := p != nil && (s.away == 0 || s.running == 0 && !now.Before(s.nextProbe))
 		switch {
-		case miss >= 0 && !(due && s.inRow >= mostInRow):
+		case miss >= 0 && (!due || s.inRow < mostInRow):
 			f := s.misses[miss]
 			s.misses = slices.Delete(s.misses, miss, miss+1)
 			s.inRow++

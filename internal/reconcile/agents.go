@@ -30,7 +30,7 @@ func (a *agents) start(w *workshop) error {
 
 func nodeOf(_ context.Context, o client.Object) []reconcile.Request {
 	if pod, ok := o.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
-		return []reconcile.Request{request("", pod.Spec.NodeName)}
+		return []reconcile.Request{request(pod.Spec.NodeName)}
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (l *Leader) certificates(w *workshop) *certificates {
 // then by itself.
 func (c *certificates) start(w *workshop) error {
 	one := func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{request("", certificate.AuthoritySecret)}
+		return []reconcile.Request{request(certificate.AuthoritySecret)}
 	}
 	return w.controller("certificates", c, atOnce(certificate.AuthoritySecret),
 		others(w.published, new(corev1.ConfigMap), one),

@@ -34,7 +34,7 @@ func (n *nodes) start(w *workshop) error {
 // of is the node of an agent.
 func (n *nodes) of(_ context.Context, o client.Object) []reconcile.Request {
 	if pod, ok := o.(*corev1.Pod); ok && agent(pod, n.namespace) && ready(pod) {
-		return []reconcile.Request{request("", pod.Spec.NodeName)}
+		return []reconcile.Request{request(pod.Spec.NodeName)}
 	}
 	return nil
 }

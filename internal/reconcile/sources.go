@@ -35,11 +35,11 @@ func others(cached cache.Cache, kind client.Object, concerned handler.MapFunc) s
 // atOnce requests the one thing that a controller has to do, whatever there is to watch.
 func atOnce(name string) source.Source {
 	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		queue.Add(request("", name))
+		queue.Add(request(name))
 		return nil
 	})
 }
 
-func request(namespace, name string) reconcile.Request {
-	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
+func request(name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}
 }
