@@ -4,6 +4,7 @@ package replicaskilled
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -99,8 +100,11 @@ func Run(t *testing.T, l *lab.Lab) {
 // leader is who holds the Lease (a pod's name and an ID of the process), and its node.
 func leader(ctx context.Context, s *lab.Scenario) (holder, node string, err error) {
 	lease, err := s.Client.CoordinationV1().Leases(lab.Namespace).Get(ctx, "podid-auth", meta.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-		return "", "", fmt.Errorf("nobody leads (%v)", err)
+	if err != nil {
+		return "", "", fmt.Errorf("who leads: %w", err)
+	}
+	if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		return "", "", errors.New("nobody leads")
 	}
 	holder = *lease.Spec.HolderIdentity
 	name, _, _ := strings.Cut(holder, "_")
