@@ -448,9 +448,10 @@ func TestWrongFlagsSayWhatIsRight(t *testing.T) {
 	for args, want := range map[string]string{
 		"--listen here":       "write it as 169.254.170.23:80",
 		"--log-level loud":    "debug, info, warn or error",
-		"--max-burst 0":       "a number from 1 to 1000000",
+		"--max-burst 0":       "give more than that; the default is 1000",
 		"--max-rate 2000000":  "a number from 1 to 1000000",
-		"--max-staleness -1s": "a second or more",
+		"--max-staleness -1s": "give more than that; the default is 1h0m0s",
+		"--max-staleness 1ms": "a second or more",
 		"--no-such-flag":      "no-such-flag",
 		"serve":               "serve",
 		"address --restore":   "restore",
