@@ -294,14 +294,16 @@ func TestAnOlderKubernetesHasAllOrNothing(t *testing.T) {
 	if p := problem.Of(err); p == nil || p.Code != problem.InstallIncomplete || !strings.Contains(p.What, "has no MutatingAdmissionPolicy") || !strings.Contains(p.Fix, "leave --labelled-scope out") {
 		t.Errorf("the labelled scope: %v", err)
 	}
-	objects, err := install.Render(install.Options{Settings: lab})
+	all := maps.Clone(lab)
+	all["annotations"] = "true" // with the policy that guards them
+	objects, err := install.Render(install.Options{Settings: all})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Serves(objects); err != nil {
 		t.Error(err)
 	}
-	w.apply(t, install.Options{Settings: lab}, false)
+	w.apply(t, install.Options{Settings: all}, false)
 	w.guarded(t)
 }
 
