@@ -41,7 +41,7 @@ func (p *process) together(n int, token func(i int) string) ([]answer, error) {
 		return nil, err
 	}
 	command := exec.Command(self)
-	command.Env = append(os.Environ(), crowdAddress+"="+p.address, "GOMAXPROCS=1") // the other processor is the agent's
+	command.Env = append(os.Environ(), crowdAddress+"="+p.address, "GOMAXPROCS=1", "GOGC=off") // the other processor is the agent's
 	command.Stdin, command.Stderr, command.SysProcAttr = bytes.NewReader(input), os.Stderr, dieWithParent()
 	output, err := command.Output()
 	if err != nil {
