@@ -132,19 +132,22 @@ func first(l *lab) (figures []figure, err error) {
 		return nil, err
 	}
 	const turns = 7
-	var own, reference, late []time.Duration
+	var own, took, reference, late []time.Duration
 	answered, most := 0, int64(0)
 	for i := range turns {
 		token, err := u.Run(i)
 		if err != nil {
 			return nil, err
 		}
+		// What the one call took: podid-auth waits for a processor, too, while 500 clients have them.
+		before := p.sample("podid_agent_exchange_seconds_sum")
 		answers, err := p.together(n, func(int) string { return token })
 		if err != nil {
 			return nil, err
 		}
+		call := time.Duration((p.sample("podid_agent_exchange_seconds_sum") - before) * float64(time.Second))
 		answered, most = answered+with(answers, 200), max(most, u.CallsOf(i))
-		own, late = append(own, percentile(answers, 0.5)-delay), append(late, percentile(answers, 0.99)-delay)
+		own, late, took = append(own, percentile(answers, 0.5)-call), append(late, percentile(answers, 0.99)-call), append(took, call)
 		if answers, err = bare.together(n, func(int) string { return token }); err != nil {
 			return nil, err
 		}
@@ -152,7 +155,7 @@ func first(l *lab) (figures []figure, err error) {
 	}
 	figures = append(figures,
 		figure{"500 first requests of a pod at once: calls", fmt.Sprintf("%d, answered %d of %d", most, answered, turns*n), "1", most == 1 && answered == turns*n},
-		figure{"the same: p50 beyond podid-auth's " + delay.String(), fmt.Sprintf("%s, p99 %s; bare handler that waits as long %s (medians of %d)", ms(median(own)), ms(median(late)), ms(median(reference)), turns),
+		figure{"the same: p50 beyond the call of podid-auth", fmt.Sprintf("%s, p99 %s, call %s; bare handler beyond its %s %s (medians of %d)", ms(median(own)), ms(median(late)), ms(median(took)), delay, ms(median(reference)), turns),
 			"≤ 15 ms", median(own) <= 15*time.Millisecond})
 	bad, calls := "", int64(0)
 	for i, f := range upstream.Faults() {
