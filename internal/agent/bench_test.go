@@ -6,11 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"slices"
 	"strconv"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/openpodidentity/podid/internal/agent"
 )
@@ -90,37 +87,6 @@ func BenchmarkHTTP(b *testing.B) {
 	}
 }
 
-// BenchmarkWake is how long after the answer came the last of 500 that waited for it has it.
-func BenchmarkWake(b *testing.B) {
-	n := newNode(b)
-	const waiting = 500
-	var took []time.Duration
-	for i := 0; b.Loop(); i++ {
-		release := make(chan struct{})
-		var came time.Time
-		n.answers(func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
-			<-release
-			came = time.Now()
-			return realistic(ctx, ask)
-		})
-		r := httptest.NewRequest(http.MethodGet, "http://169.254.170.23"+agent.Path, nil)
-		r.Header.Set("Authorization", mint(b, workload(i)))
-		var all sync.WaitGroup
-		for range waiting {
-			all.Go(func() { n.ServeHTTP(discard{http.Header{}}, r) })
-		}
-		time.Sleep(20 * time.Millisecond) // until all wait
-		close(release)
-		all.Wait()
-		took = append(took, time.Since(came))
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "µs-median")
-	b.ReportMetric(float64(took[len(took)-1].Microseconds()), "µs-most")
-}
-
-// BenchmarkMemory is what one workload takes, with a token and a session token as long as
-// real ones are.
 func BenchmarkMemory(b *testing.B) {
 	const pods = 1000
 	tokens := make([]string, pods)
