@@ -94,47 +94,58 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 		}
 	}
 	if !r.DryRun {
-		if err := c.liftTaints(ctx); err != nil {
+		if err := c.clearNodes(ctx, image, r); err != nil {
 			return err
 		}
-		if image != nil {
-			if err := c.noPods(ctx, r, "podid-agent"); err != nil {
-				return err
-			}
-			if err := c.removeAddresses(ctx, *image, r); err != nil {
-				return err
-			}
-		}
-	}
-	if r.Associations && r.Export != nil && !r.DryRun {
-		all, err := c.Associations(ctx)
-		if err != nil {
-			return err
-		}
-		if err := r.Export(all); err != nil {
+		if err := c.export(ctx, r); err != nil {
 			return err
 		}
 	}
 	// The custom resource before the policy that guards its objects.
 	slices.SortStableFunc(last, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetKind(), b.GetKind()) })
+	namespace, err := c.get(ctx, "v1", "Namespace", c.Namespace)
+	if err != nil {
+		return err
+	}
+	if namespace != nil {
+		last = append(last, namespace)
+	}
 	for _, object := range last {
 		if err := c.takeAway(ctx, object, r); err != nil {
 			return err
 		}
-		if !r.DryRun {
-			if err := c.gone(ctx, object, r); err != nil {
-				return err
-			}
+		if r.DryRun {
+			continue
+		}
+		if err := c.gone(ctx, object, r); err != nil {
+			return err
 		}
 	}
-	namespace, err := c.get(ctx, "v1", "Namespace", c.Namespace)
-	if err != nil || namespace == nil {
+	return nil
+}
+
+// clearNodes takes from the nodes what the programs left there: taints that nobody would
+// lift any more, and the addresses, by the agent's image once no agent puts them back.
+func (c Cluster) clearNodes(ctx context.Context, image *corev1.PodTemplateSpec, r Removal) error {
+	if err := c.liftTaints(ctx); err != nil || image == nil {
 		return err
 	}
-	if err := c.takeAway(ctx, namespace, r); err != nil || r.DryRun {
+	if err := c.noPods(ctx, r, "podid-agent"); err != nil {
 		return err
 	}
-	return c.gone(ctx, namespace, r)
+	return c.removeAddresses(ctx, *image, r)
+}
+
+// export saves the associations, if they go.
+func (c Cluster) export(ctx context.Context, r Removal) error {
+	if !r.Associations || r.Export == nil {
+		return nil
+	}
+	all, err := c.Associations(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Export(all)
 }
 
 // everything is what this version installs and what another has, in the order of removal.
