@@ -40,7 +40,8 @@ func bounded(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		value, kind := f.Value.String(), f.Value.Type()
 		if strings.HasPrefix(value, "-") && kind == "duration" || kind == "int" && (value == "0" || strings.HasPrefix(value, "-")) {
-			err = problem.New(problem.Usage, "--%s %s bounds nothing", f.Name, value).Because("").Fixed("give more than that; the default is %s", f.DefValue)
+			err = problem.New(problem.Usage, "--%s %s bounds nothing", f.Name, value).
+				Because("it is a number of what may be, or a time that may pass, and so is more than nothing").Fixed("give more than that; the default is %s", f.DefValue)
 		}
 	})
 	return err
