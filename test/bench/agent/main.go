@@ -38,7 +38,7 @@ var rows = []struct {
 	{"change", change},
 	{"flood", flood},
 	{"storm", storm},
-	{"cluster", whole},
+	{"cluster", clusterStart},
 	{"families", families},
 	{"memory", memory},
 	{"program", program},

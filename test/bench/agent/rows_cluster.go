@@ -20,8 +20,8 @@ const simulatedNodes = 1000
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
 const stsBudget = 600
 
-// whole: all pods of a cluster start within a second.
-func whole(*lab) ([]figure, error) {
+// clusterStart: all pods of a cluster start within a second.
+func clusterStart(*lab) ([]figure, error) {
 	pods := *podsOfNode
 	c, err := newCluster(simulatedNodes, pods, stsBudget)
 	if err != nil {
