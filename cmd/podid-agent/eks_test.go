@@ -75,7 +75,7 @@ func eks(t *testing.T, args ...string) options {
 	var o options
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.flags(flags)
-	if err := flags.Parse(append([]string{"--eks", "--cluster", "production", "--listen", free(t), "--probes", free(t), "--metrics", "", "--handover", ""}, args...)); err != nil {
+	if err := flags.Parse(append([]string{"--eks", "--cluster", "production", "--listen", free(t), "--probes", free(t), "--metrics", "", "--handover", "", "--holder", ""}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	return o

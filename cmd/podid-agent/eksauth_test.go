@@ -230,14 +230,21 @@ func apart(t *testing.T, args ...string) *running {
 	t.Helper()
 	r := &running{log: new(lockedBuffer)}
 	r.listen, r.probes = []string{free(t)}, free(t)
-	args = append([]string{"--eks", "--cluster", "production", "--listen", r.listen[0], "--probes", r.probes, "--metrics", "", "--handover", ""}, args...)
+	args = append([]string{"--eks", "--cluster", "production", "--listen", r.listen[0], "--probes", r.probes, "--metrics", "", "--handover", "", "--holder", ""}, args...)
+	spawn(t, r.log, args...)
+	r.until(t, "/readyz", 200)
+	return r
+}
+
+// spawn runs podid-agent until the test ends, or it is killed.
+func spawn(t *testing.T, log io.Writer, args ...string) *exec.Cmd {
+	t.Helper()
 	c := exec.CommandContext(t.Context(), os.Args[0])
 	c.Env = append(os.Environ(), programArgs+"="+strings.Join(args, "\n"))
-	c.Stderr = r.log
+	c.Stderr = log
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Wait() })
-	r.until(t, "/readyz", 200)
-	return r
+	return c
 }

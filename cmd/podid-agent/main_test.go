@@ -72,7 +72,7 @@ func on(t *testing.T, u *upstream.Server) options {
 	err := flags.Parse([]string{
 		"--auth", u.URL, "--ca-file", u.CAFile, "--token-file", u.TokenFile, "--node", upstream.Node,
 		"--listen", free(t), "--probes", free(t), "--metrics", free(t),
-		"--handover", fmt.Sprintf("@podid-agent-test-%d-%s", os.Getpid(), t.Name()),
+		"--handover", fmt.Sprintf("@podid-agent-test-%d-%s", os.Getpid(), t.Name()), "--holder", "",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ type options struct {
 	node                    string
 	listen                  []string
 	probes, metrics         string
-	handover                string
+	handover, holder        string
 	hosts                   []string
 	maxStaleness            time.Duration
 	connections, perClient  int
@@ -39,6 +39,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.probes, "probes", "127.0.0.1:2703", "where /healthz and /readyz are")
 	f.StringVar(&o.metrics, "metrics", "127.0.0.1:2705", "where /metrics is; empty: nowhere")
 	f.StringVar(&o.handover, "handover", "@podid-agent", "Unix socket where an agent takes over from the one before; empty: nowhere")
+	f.StringVar(&o.holder, "holder", holderName, "Unix socket of podid-agent address, which holds the listening sockets while there is no agent; empty: nobody does")
 	f.StringSliceVar(&o.hosts, "allow-host", nil, "names that requests may be for, beside the agent's own addresses and loopback")
 	f.DurationVar(&o.maxStaleness, "max-staleness", time.Hour, "how long credentials are served without news of their pod")
 	f.IntVar(&o.connections, "max-connections", 4096, "connections in all")

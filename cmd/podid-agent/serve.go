@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -70,6 +71,14 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if o.handover != "" {
 		group.Go(func() error { return handOver(ctx, o.handover, server.Server, sockets, seats, log) })
 	}
+	if o.holder != "" {
+		// Until the end: a connection that comes while this agent drains is for the next.
+		here, gone := context.WithCancel(context.WithoutCancel(ctx))
+		var entrusted sync.WaitGroup
+		entrusted.Go(func() { handover.Entrust(here, o.holder, sockets, log) })
+		defer entrusted.Wait()
+		defer gone()
+	}
 	group.Go(func() error {
 		server.follow(ctx)
 		return nil
@@ -85,32 +94,35 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 }
 
 // takeOver gets what the node's present agent remembers, and the sockets to serve: its
-// own, so that no connection that waits there is lost, or else new ones.
+// own, so that no connection that waits there is lost, or else those that are held since the
+// last one was gone, or else new ones.
 func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Logger) (sockets []net.Listener, err error) {
-	missing := slices.Clone(o.listen)
+	start, missing := time.Now(), slices.Clone(o.listen)
+	take := func(offered []net.Listener) {
+		for _, socket := range offered {
+			at := slices.Index(missing, socket.Addr().String())
+			if at < 0 { // it is there already, or this agent is to listen elsewhere
+				_ = socket.Close()
+				continue
+			}
+			missing = slices.Delete(missing, at, at+1)
+			sockets = append(sockets, socket)
+		}
+	}
 	if o.handover != "" {
-		start := time.Now()
 		err := handover.Take(ctx, o.handover, func(e handover.Estate) error {
 			if err := server.Inherit(e.State); err != nil {
 				return err
 			}
-			for _, socket := range e.Sockets {
-				at := slices.Index(missing, socket.Addr().String())
-				if at < 0 { // this agent is to listen elsewhere
-					_ = socket.Close()
-					continue
-				}
-				missing = slices.Delete(missing, at, at+1)
-				sockets = append(sockets, socket)
-			}
+			take(e.Sockets)
 			return nil
 		})
-		switch {
-		case err == nil:
-			log.LogAttrs(ctx, slog.LevelInfo, "took over", slog.Int("sockets", len(sockets)), slog.Duration("took", time.Since(start)))
-		case !errors.Is(err, syscall.ECONNREFUSED): // nobody was there
-			log.LogAttrs(ctx, slog.LevelWarn, "nothing was handed over", slog.String("cause", err.Error()))
-		}
+		took(ctx, log, "took over", err, sockets, start)
+	}
+	if o.holder != "" && len(missing) > 0 {
+		held, err := handover.Borrow(ctx, o.holder)
+		take(held)
+		took(ctx, log, "took what was held", err, held, start)
 	}
 	if len(missing) == 0 {
 		return sockets, nil
@@ -120,6 +132,16 @@ func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Lo
 		return nil, err
 	}
 	return append(sockets, own...), nil
+}
+
+// took tells the log how an attempt to take sockets went.
+func took(ctx context.Context, log *slog.Logger, how string, err error, sockets []net.Listener, start time.Time) {
+	switch {
+	case err == nil:
+		log.LogAttrs(ctx, slog.LevelInfo, how, slog.Int("sockets", len(sockets)), slog.Duration("took", time.Since(start)))
+	case !errors.Is(err, syscall.ECONNREFUSED): // nobody was there
+		log.LogAttrs(ctx, slog.LevelWarn, "nothing was handed over", slog.String("cause", err.Error()))
+	}
 }
 
 // handOver gives it all to whoever comes next.

@@ -1,6 +1,8 @@
 // Package handover lets the agent that starts on a node take over from the one
 // that runs there: what that one remembers, and the sockets it listens on. So a
-// rollout refuses no connection and asks podid-auth for nothing that is known.
+// rollout refuses no connection and asks podid-auth for nothing that is known. From an
+// agent that was killed, or whose pod was deleted, the next one gets the sockets
+// alone, of a [Holder] that outlived it.
 //
 // The two meet at an abstract Unix socket, which pods on the node's network share
 // and no file system has to hold. Each makes sure that the other runs as its own user:
@@ -47,17 +49,9 @@ type Giver struct {
 // Run waits until the name is free, which its predecessor may have for a while, and
 // then for successors, until ctx ends.
 func (g *Giver) Run(ctx context.Context) error {
-	var listener *net.UnixListener
-	for {
-		var err error
-		if listener, err = listen(g.Name); err == nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(nameEvery):
-		}
+	listener := named(ctx, g.Name)
+	if listener == nil {
+		return nil
 	}
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	for {
@@ -78,6 +72,20 @@ func (g *Giver) Run(ctx context.Context) error {
 	}
 }
 
+// named listens at name once nobody else does; nil if ctx ends before.
+func named(ctx context.Context, name string) *net.UnixListener {
+	for {
+		if listener, err := listen(name); err == nil {
+			return listener
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(nameEvery):
+		}
+	}
+}
+
 func (g *Giver) give(peer *net.UnixConn) error {
 	defer peer.Close()
 	if err := sameUser(peer); err != nil {
@@ -91,7 +99,12 @@ func (g *Giver) give(peer *net.UnixConn) error {
 		return err
 	}
 	defer clear(estate.State)
-	if err := send(peer, estate); err != nil {
+	fds, err := duplicates(estate.Sockets)
+	defer closeAll(fds)
+	if err != nil {
+		return err
+	}
+	if err := send(peer, estate.State, fds); err != nil {
 		return err
 	}
 	// The successor says that it has taken it.
@@ -105,32 +118,42 @@ func (g *Giver) give(peer *net.UnixConn) error {
 // there is none, or it cannot hand over, accept is not called and the error says why; if accept
 // fails, it is as if it had not been asked. State is cleared afterwards.
 func Take(ctx context.Context, name string, accept func(Estate) error) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	peer, err := dial(ctx, name)
+	peer, err := meet(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer peer.Close()
-	if err := sameUser(peer); err != nil {
+	state, fds, err := receive(peer)
+	if err != nil {
 		return err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := peer.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
-	estate, err := receive(peer)
-	defer clear(estate.State)
+	defer clear(state)
+	sockets, err := listeners(fds)
 	if err == nil {
-		err = accept(estate)
+		err = accept(Estate{state, sockets})
 	}
 	if err != nil {
-		for _, socket := range estate.Sockets {
+		for _, socket := range sockets {
 			err = errors.Join(err, socket.Close())
 		}
 		return err
 	}
 	_, err = peer.Write([]byte{1})
 	return err
+}
+
+// meet connects to who has the name, for no longer than within.
+func meet(ctx context.Context, name string) (*net.UnixConn, error) {
+	deadline := time.Now().Add(within)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	peer, err := dial(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(sameUser(peer), peer.SetDeadline(deadline)); err != nil {
+		_ = peer.Close()
+		return nil, err
+	}
+	return peer, nil
 }

@@ -49,26 +49,61 @@ func sameUser(peer *net.UnixConn) error {
 }
 
 // send writes the length of the state, with the sockets attached to it, and the state.
-func send(peer *net.UnixConn, estate Estate) error {
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			_ = unix.Close(fd) // a duplicate: ours stays open
-		}
-	}()
-	for _, socket := range estate.Sockets {
-		fd, err := duplicate(socket)
-		if err != nil {
-			return fmt.Errorf("hand over %s: %w", socket.Addr(), err)
-		}
-		fds = append(fds, fd)
-	}
-	length := binary.BigEndian.AppendUint32(nil, uint32(len(estate.State)))
+func send(peer *net.UnixConn, state []byte, fds []int) error {
+	length := binary.BigEndian.AppendUint32(nil, uint32(len(state)))
 	if _, _, err := peer.WriteMsgUnix(length, unix.UnixRights(fds...), nil); err != nil {
 		return err
 	}
-	_, err := peer.Write(estate.State)
+	_, err := peer.Write(state)
 	return err
+}
+
+// receive reads what send wrote. What came has to be closed, whatever else is wrong.
+func receive(peer *net.UnixConn) (state []byte, fds []int, err error) {
+	length, control := make([]byte, 4), make([]byte, unix.CmsgSpace(4*maxSockets))
+	n, rights, flags, _, err := peer.ReadMsgUnix(length, control)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			closeAll(fds)
+			fds = nil
+		}
+	}()
+	fds, err = attached(control[:rights])
+	if err != nil || n != len(length) || flags&unix.MSG_CTRUNC != 0 {
+		return nil, fds, errors.Join(errors.New("that is no handover"), err)
+	}
+	size := binary.BigEndian.Uint32(length)
+	if size > maxState {
+		return nil, fds, fmt.Errorf("%d bytes are more than can be taken over", size)
+	}
+	state = make([]byte, size)
+	_, err = io.ReadFull(peer, state)
+	return state, fds, err
+}
+
+func attached(control []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	for _, message := range messages {
+		more, parsed := unix.ParseUnixRights(&message)
+		fds, err = append(fds, more...), errors.Join(err, parsed)
+	}
+	return fds, err
+}
+
+// duplicates are to be closed; the sockets stay open.
+func duplicates(sockets []net.Listener) (fds []int, err error) {
+	for _, socket := range sockets {
+		fd, failed := duplicate(socket)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("hand over %s: %w", socket.Addr(), failed))
+			continue
+		}
+		fds = append(fds, fd)
+	}
+	return fds, err
 }
 
 // duplicate leaves the socket's mode alone, unlike net.TCPListener.File and os.File.Fd:
@@ -87,43 +122,21 @@ func duplicate(socket net.Listener) (int, error) {
 	return copied, errors.Join(err, failed)
 }
 
-func receive(peer *net.UnixConn) (estate Estate, err error) {
-	length, control := make([]byte, 4), make([]byte, unix.CmsgSpace(4*maxSockets))
-	n, rights, flags, _, err := peer.ReadMsgUnix(length, control)
-	if err != nil {
-		return estate, err
-	}
-	// What came has to be closed, whatever else is wrong.
-	var bad error
-	estate.Sockets, bad = sockets(control[:rights])
-	if bad != nil || n != len(length) || flags&unix.MSG_CTRUNC != 0 {
-		return estate, errors.Join(errors.New("that is no handover"), bad)
-	}
-	size := binary.BigEndian.Uint32(length)
-	if size > maxState {
-		return estate, fmt.Errorf("%d bytes are more than can be taken over", size)
-	}
-	estate.State = make([]byte, size)
-	_, err = io.ReadFull(peer, estate.State)
-	return estate, err
-}
-
-func sockets(control []byte) (listeners []net.Listener, err error) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil, err
-	}
-	for _, message := range messages {
-		fds, parsed := unix.ParseUnixRights(&message)
-		err = errors.Join(err, parsed)
-		for _, fd := range fds {
-			file := os.NewFile(uintptr(fd), "handed over")
-			listener, opened := net.FileListener(file) // duplicates it
-			err = errors.Join(err, opened, file.Close())
-			if opened == nil {
-				listeners = append(listeners, listener)
-			}
+// listeners are what the fds are, which they take the place of.
+func listeners(fds []int) (sockets []net.Listener, err error) {
+	for _, fd := range fds {
+		file := os.NewFile(uintptr(fd), "handed over")
+		listener, opened := net.FileListener(file) // duplicates it
+		err = errors.Join(err, opened, file.Close())
+		if opened == nil {
+			sockets = append(sockets, listener)
 		}
 	}
-	return listeners, err
+	return sockets, err
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
 }

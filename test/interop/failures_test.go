@@ -179,7 +179,7 @@ func startAgent(t *testing.T, program string, auth *upstream.Server) string {
 	t.Helper()
 	address, probes := unused(t), unused(t)
 	command := exec.Command(program, "--auth", auth.URL, "--ca-file", auth.CAFile, "--token-file", auth.TokenFile, "--node", upstream.Node,
-		"--listen", address, "--probes", probes, "--metrics", "", "--handover", "")
+		"--listen", address, "--probes", probes, "--metrics", "", "--handover", "", "--holder", "")
 	var log bytes.Buffer
 	command.Stderr = &log
 	if err := command.Start(); err != nil {

@@ -40,7 +40,7 @@ func start(program, dir string, auth *upstream.Server, race bool) (*agent, error
 		resident: series{name: "resident memory, bytes", slack: 8 << 20}, race: race,
 		credentials: series{name: "credentials"}}
 	a.Cmd = exec.Command(program, "--auth", auth.URL, "--ca-file", auth.CAFile, "--token-file", auth.TokenFile, "--node", upstream.Node,
-		"--listen", a.address, "--probes", a.probes, "--metrics", a.metrics, "--handover", "")
+		"--listen", a.address, "--probes", a.probes, "--metrics", a.metrics, "--handover", "", "--holder", "")
 	log, err := os.Create(a.log)
 	if err != nil {
 		return nil, err

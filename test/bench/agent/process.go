@@ -69,7 +69,7 @@ func (l *lab) agent(u *upstream.Server, flags ...string) (*process, error) {
 	p := &process{address: free("127.0.0.1"), probes: free("127.0.0.1"), metrics: free("127.0.0.1")}
 	err := l.start(p, exec.Command(l.program, append([]string{
 		"--auth", u.URL, "--ca-file", u.CAFile, "--token-file", u.TokenFile, "--node", upstream.Node,
-		"--listen", p.address, "--probes", p.probes, "--metrics", p.metrics, "--handover", "",
+		"--listen", p.address, "--probes", p.probes, "--metrics", p.metrics, "--handover", "", "--holder", "",
 	}, flags...)...))
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func program(l *lab) ([]figure, error) {
 	alive, err := l.starts(func() (*process, error) {
 		p := &process{address: free("127.0.0.1"), probes: free("127.0.0.1")}
 		err := l.start(p, newCommand(l.program, []string{"--auth", u.URL, "--ca-file", u.CAFile, "--token-file", u.TokenFile,
-			"--listen", p.address, "--probes", p.probes, "--metrics", "", "--handover", ""}))
+			"--listen", p.address, "--probes", p.probes, "--metrics", "", "--handover", "", "--holder", ""}))
 		if err != nil {
 			return nil, err
 		}
