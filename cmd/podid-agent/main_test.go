@@ -27,7 +27,6 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/goleak"
 	apps "k8s.io/api/apps/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -349,22 +348,29 @@ func TestItDrainsAndEndsInTime(t *testing.T) {
 
 // Neither the probes nor the metrics, nor anything else, are there for other nodes unless somebody asks for it.
 func TestItListensOnTheAgentsAddressesAndLoopbackAlone(t *testing.T) {
-	var set apps.DaemonSet
+	args := map[string][]string{}
 	for document := range bytes.SplitSeq(deploy.Install, []byte("\n---\n")) {
-		var kind meta.TypeMeta
-		if err := yaml.Unmarshal(document, &kind); err != nil {
+		var set apps.DaemonSet
+		if err := yaml.Unmarshal(document, &set.TypeMeta); err != nil {
 			t.Fatal(err)
 		}
-		if kind.Kind == "DaemonSet" {
-			if err := yaml.UnmarshalStrict(document, &set); err != nil {
-				t.Fatal(err)
+		if set.Kind != "DaemonSet" {
+			continue
+		}
+		if err := yaml.UnmarshalStrict(document, &set); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range set.Spec.Template.Spec.Containers {
+			args[c.Name] = c.Args
+			if len(c.Ports) > 0 {
+				t.Errorf("the container %s has ports: %v", c.Name, c.Ports)
 			}
 		}
 	}
-	if len(set.Spec.Template.Spec.Containers) != 1 {
-		t.Fatalf("the DaemonSet has %d containers", len(set.Spec.Template.Spec.Containers))
+	if len(args) != 2 || args["agent"] == nil {
+		t.Fatalf("the DaemonSets have the containers %v", args)
 	}
-	for name, arguments := range map[string][]string{"by default": nil, "as it is installed": set.Spec.Template.Spec.Containers[0].Args} {
+	for name, arguments := range map[string][]string{"by default": nil, "as it is installed": args["agent"]} {
 		var o options
 		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 		o.flags(flags)
@@ -377,13 +383,8 @@ func TestItListensOnTheAgentsAddressesAndLoopbackAlone(t *testing.T) {
 				t.Errorf("%s it listens on %s (%v)", name, at, err)
 			}
 		}
-		if !strings.HasPrefix(o.handover, "@") {
-			t.Errorf("%s it is taken over at %s", name, o.handover)
-		}
-	}
-	for _, c := range append(set.Spec.Template.Spec.InitContainers, set.Spec.Template.Spec.Containers...) {
-		if len(c.Ports) > 0 {
-			t.Errorf("the container %s has ports: %v", c.Name, c.Ports)
+		if !strings.HasPrefix(o.handover, "@") || !strings.HasPrefix(o.holder, "@") {
+			t.Errorf("%s it is taken over at %s, its sockets are held at %s", name, o.handover, o.holder)
 		}
 	}
 }

@@ -253,8 +253,7 @@ func TestContainersMayLittle(t *testing.T) {
 			if host := spec["hostNetwork"]; (host == true) != (o.Kind == "DaemonSet") {
 				t.Errorf("%s, %s: hostNetwork %v", name, o.Name, host)
 			}
-			initial, _ := spec["initContainers"].([]any)
-			for _, c := range append(slices.Clone(initial), spec["containers"].([]any)...) {
+			for _, c := range spec["containers"].([]any) {
 				container := c.(map[string]any)
 				context := container["securityContext"].(map[string]any)
 				added, _ := at(context, "capabilities", "add").([]any)

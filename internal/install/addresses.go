@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,13 +17,12 @@ import (
 // removesWithin bounds the removal on one node: its kubelet may be away.
 const removesWithin = 90 * time.Second
 
-// removeAddresses takes the agent's addresses off every node: a pod a node runs the
-// sidecar's program once more. Nodes that are not ready are told of, and passed over: their
+// removeAddresses takes the agent's addresses off every node: a pod a node runs the program that put
+// them there once more, from the template of podid-address. Nodes that are not ready are told of, and passed over: their
 // addresses go when they restart.
 func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplateSpec, r Removal) error {
-	sidecar := slices.IndexFunc(template.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == "address" })
-	if sidecar < 0 {
-		return fmt.Errorf("the agent's daemon set has no container %q", "address")
+	if len(template.Spec.Containers) == 0 {
+		return errors.New("the daemon set podid-address has no container")
 	}
 	nodes, err := c.Typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/os=linux"})
 	if err != nil {
@@ -37,7 +37,7 @@ func (c Cluster) removeAddresses(ctx context.Context, template corev1.PodTemplat
 				Because("nobody runs pods there").Fixed("it goes when the node restarts"))
 			continue
 		}
-		pod, err := c.Typed.CoreV1().Pods(c.Namespace).Create(ctx, removal(node.Name, template, sidecar), metav1.CreateOptions{FieldManager: string(fieldManager)})
+		pod, err := c.Typed.CoreV1().Pods(c.Namespace).Create(ctx, removal(node.Name, template), metav1.CreateOptions{FieldManager: string(fieldManager)})
 		if err != nil {
 			return fmt.Errorf("remove the address of node %s: %w", node.Name, err)
 		}
@@ -88,10 +88,10 @@ func nodeReady(node corev1.Node) bool {
 }
 
 // removal is the pod that removes the addresses of a node.
-func removal(node string, template corev1.PodTemplateSpec, sidecar int) *corev1.Pod {
+func removal(node string, template corev1.PodTemplateSpec) *corev1.Pod {
 	spec := template.Spec.DeepCopy()
-	container := spec.InitContainers[sidecar]
-	container.Name, container.RestartPolicy = "remove", nil
+	container := spec.Containers[0]
+	container.Name = "remove"
 	container.Args = append(container.Args, "--remove")
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -27,23 +27,23 @@ var made = []struct{ version, kind, name string }{
 //
 // The options say where the agent's image is, which pullSecrets give; of r, Associations and DryRun count for nothing.
 func (c Cluster) Leftovers(ctx context.Context, o Options, pullSecrets []string, r Removal) error {
-	agent, err := agentOf(o)
+	template, err := addressOf(o)
 	if err != nil {
 		return err
 	}
 	for _, name := range pullSecrets {
-		agent.Spec.ImagePullSecrets = append(agent.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+		template.Spec.ImagePullSecrets = append(template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	if err := c.notThere(ctx); err != nil {
 		return err
 	}
-	if err := c.noPods(ctx, r, "podid-agent", "podid-auth", "podid-webhook"); err != nil {
+	if err := c.noPods(ctx, r, address, "podid-agent", "podid-auth", "podid-webhook"); err != nil {
 		return err
 	}
 	if err := c.liftTaints(ctx); err != nil {
 		return err
 	}
-	if err := c.removeAddresses(ctx, *agent, r); err != nil {
+	if err := c.removeAddresses(ctx, *template, r); err != nil {
 		return err
 	}
 	for _, one := range made {
@@ -89,21 +89,21 @@ func (c Cluster) notThere(ctx context.Context) error {
 	return nil
 }
 
-// agentOf is what agents with these options are made from.
-func agentOf(o Options) (*corev1.PodTemplateSpec, error) {
+// addressOf is what the pods of podid-address are made from with these options.
+func addressOf(o Options) (*corev1.PodTemplateSpec, error) {
 	objects, err := Render(o)
 	if err != nil {
 		return nil, err
 	}
 	for _, object := range objects {
-		if object.GetKind() != "DaemonSet" {
+		if object.GetKind() != "DaemonSet" || object.GetName() != address {
 			continue
 		}
-		var agent appsv1.DaemonSet
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &agent); err != nil {
+		var set appsv1.DaemonSet
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &set); err != nil {
 			return nil, fmt.Errorf("read %s: %w", Name(object), err)
 		}
-		return &agent.Spec.Template, nil
+		return &set.Spec.Template, nil
 	}
-	return nil, fmt.Errorf("install.yaml has no daemon set")
+	return nil, fmt.Errorf("install.yaml has no daemon set %s", address)
 }

@@ -172,24 +172,16 @@ func (o Options) sum() string {
 }
 
 func (o Options) changeImages(object *unstructured.Unstructured) error {
-	for _, list := range []string{"initContainers", "containers"} {
-		path := []string{"spec", "template", "spec", list}
-		containers, found, err := unstructured.NestedSlice(object.Object, path...)
-		if err != nil {
-			return err
-		}
-		if !found {
-			continue
-		}
-		for _, c := range containers {
-			container := c.(map[string]any)
-			container["image"] = o.image(container["image"].(string))
-		}
-		if err := unstructured.SetNestedSlice(object.Object, containers, path...); err != nil {
-			return err
-		}
+	path := []string{"spec", "template", "spec", "containers"}
+	containers, _, err := unstructured.NestedSlice(object.Object, path...)
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, c := range containers {
+		container := c.(map[string]any)
+		container["image"] = o.image(container["image"].(string))
+	}
+	return unstructured.SetNestedSlice(object.Object, containers, path...)
 }
 
 func (o Options) image(given string) string {

@@ -47,6 +47,7 @@ func changed(a, b map[string]*unstructured.Unstructured) []string {
 
 const (
 	auth    = "Deployment podid-system/podid-auth spec.template."
+	keeper  = "DaemonSet podid-system/podid-address spec.template."
 	webhook = "Deployment podid-system/podid-webhook spec.template."
 	agent   = "DaemonSet podid-system/podid-agent spec.template."
 )
@@ -66,7 +67,7 @@ func TestOptionsChangeWhatTheySayAndNothingElse(t *testing.T) {
 	}{
 		"nothing": {Options{Settings: lab}, nil},
 		"registry": {Options{Settings: lab, Registry: "registry.example.com:5000/podid/"}, []string{
-			agent + "spec.containers[agent].image", agent + "spec.initContainers[address].image",
+			agent + "spec.containers[agent].image", keeper + "spec.containers[address].image",
 			auth + "spec.containers[auth].image", webhook + "spec.containers[webhook].image",
 		}},
 		"setting": {Options{Settings: with("sessionDuration", "2h")}, []string{

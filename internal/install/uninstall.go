@@ -74,7 +74,7 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 	if err != nil {
 		return err
 	}
-	image, err := c.agentTemplate(ctx)
+	template, err := c.addressTemplate(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 		}
 	}
 	if !r.DryRun {
-		if err := c.clearNodes(ctx, image, r); err != nil {
+		if err := c.clearNodes(ctx, template, r); err != nil {
 			return err
 		}
 		if err := c.export(ctx, r); err != nil {
@@ -125,15 +125,15 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 }
 
 // clearNodes takes from the nodes what the programs left there: taints that nobody would
-// lift any more, and the addresses, by the agent's image once no agent puts them back.
-func (c Cluster) clearNodes(ctx context.Context, image *corev1.PodTemplateSpec, r Removal) error {
-	if err := c.liftTaints(ctx); err != nil || image == nil {
+// lift any more, and the addresses, once nobody puts them back.
+func (c Cluster) clearNodes(ctx context.Context, template *corev1.PodTemplateSpec, r Removal) error {
+	if err := c.liftTaints(ctx); err != nil || template == nil {
 		return err
 	}
-	if err := c.noPods(ctx, r, "podid-agent"); err != nil {
+	if err := c.noPods(ctx, r, address, "podid-agent"); err != nil {
 		return err
 	}
-	return c.removeAddresses(ctx, *image, r)
+	return c.removeAddresses(ctx, *template, r)
 }
 
 // export saves the associations, if they go.
@@ -204,7 +204,7 @@ func (c Cluster) gone(ctx context.Context, object *unstructured.Unstructured, r 
 	})
 }
 
-// noPods waits until programs have ended: an agent that runs would set its address
+// noPods waits until programs have ended: a podid-address that runs would set the addresses
 // again, a podid-auth make its certificates anew.
 func (c Cluster) noPods(ctx context.Context, r Removal, programs ...string) error {
 	selector := fmt.Sprintf("app.kubernetes.io/name in (%s)", strings.Join(programs, ","))
@@ -262,14 +262,17 @@ func (c Cluster) liftTaints(ctx context.Context) error {
 	return nil
 }
 
-// agentTemplate is what agents are made from; nil if there are none.
-func (c Cluster) agentTemplate(ctx context.Context) (*corev1.PodTemplateSpec, error) {
-	daemons, err := c.Typed.AppsV1().DaemonSets(c.Namespace).Get(ctx, "podid-agent", metav1.GetOptions{})
+// address is the daemon set that puts the agent's addresses on the nodes.
+const address = "podid-address"
+
+// addressTemplate is what its pods are made from; nil if there are none.
+func (c Cluster) addressTemplate(ctx context.Context) (*corev1.PodTemplateSpec, error) {
+	set, err := c.Typed.AppsV1().DaemonSets(c.Namespace).Get(ctx, address, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get the agent's daemon set: %w", err)
+		return nil, fmt.Errorf("get the daemon set %s: %w", address, err)
 	}
-	return &daemons.Spec.Template, nil
+	return &set.Spec.Template, nil
 }

@@ -19,6 +19,14 @@ runAsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{- /* Of the pods on the nodes' network: a user that nobody else is, by which an agent knows its successor and what holds its sockets. */ -}}
+{{- define "podid.nodeSecurity" -}}
+runAsNonRoot: true
+runAsUser: 62703
+runAsGroup: 62703
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
 {{- define "podid.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

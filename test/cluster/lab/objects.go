@@ -65,7 +65,7 @@ func (l *Lab) Events(ctx context.Context, namespace, name string) (string, error
 	return out.String(), nil
 }
 
-// PodidPods are podid's own pods of one program: agent, auth or webhook.
+// PodidPods are podid's own pods of one program: address, agent, auth or webhook.
 func (l *Lab) PodidPods(ctx context.Context, program string) ([]core.Pod, error) {
 	list, err := l.Client.CoreV1().Pods(Namespace).List(ctx, meta.ListOptions{LabelSelector: "app.kubernetes.io/name=podid-" + program})
 	if err != nil {
@@ -77,7 +77,7 @@ func (l *Lab) PodidPods(ctx context.Context, program string) ([]core.Pod, error)
 // Said is what podid's programs said last, for whoever has to find out why something failed.
 func (l *Lab) Said(ctx context.Context) string {
 	var out strings.Builder
-	for _, program := range []string{"auth", "agent", "webhook"} {
+	for _, program := range []string{"auth", "agent", "address", "webhook"} {
 		pods, err := l.PodidPods(ctx, program)
 		if err != nil {
 			fmt.Fprintln(&out, err)
@@ -93,7 +93,7 @@ func (l *Lab) Said(ctx context.Context) string {
 // logs are the last lines of every container of a pod.
 func (l *Lab) logs(pod core.Pod, lines int64) string {
 	var out strings.Builder
-	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+	for _, c := range pod.Spec.Containers {
 		text, err := l.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &core.PodLogOptions{Container: c.Name, TailLines: &lines}).DoRaw(context.Background())
 		if err != nil {
 			text = []byte(err.Error())

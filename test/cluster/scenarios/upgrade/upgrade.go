@@ -41,11 +41,11 @@ func Run(t *testing.T, l *lab.Lab) {
 	t.Logf("%v: %s", time.Since(began).Round(100*time.Millisecond), out)
 
 	s.Step("Every container of podid")
-	for _, program := range []string{"auth", "webhook", "agent"} {
+	for _, program := range []string{"auth", "webhook", "agent", "address"} {
 		running, err := s.PodidPods(s.Ctx(), program)
 		s.OK(err)
 		for _, pod := range running {
-			for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+			for _, c := range pod.Spec.Containers {
 				if pod.DeletionTimestamp == nil && !strings.HasSuffix(c.Image, ":next") {
 					t.Errorf("%s runs %s", pod.Name, c.Image)
 				}
