@@ -76,6 +76,7 @@ type flight struct {
 	asked   time.Time      // when somebody last joined it; zero: nobody did
 	started time.Time      // zero while it waits
 	tries   int
+	late    bool        // news of the pod came while it was under way
 	logged  atomic.Bool // one line for all who waited
 	done    chan struct{}
 	answer  *answer
@@ -101,7 +102,7 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 	switch {
 	case p.ended:
 		return nil, nil, gone(p)
-	case p.flight != nil:
+	case p.flight != nil && !p.flight.late:
 		p.flight.asked = now
 		return nil, p.flight, nil
 	case s.closed:

@@ -83,7 +83,8 @@ func (s *Server) hearOf(uid string, association *stream.Version) {
 }
 
 // hear takes in the version of a pod's association: what was issued under an older one,
-// or refused, is dropped, and asked for at once if somebody wanted it. mu is held.
+// or refused, is dropped, and asked for at once if somebody wanted it. A call under way may
+// bring that version or an older one: who asks before it ends does not wait for it. mu is held.
 func (s *Server) hear(uid string, is stream.Version) {
 	p := s.pods[uid]
 	if p == nil {
@@ -100,19 +101,27 @@ func (s *Server) hear(uid string, is stream.Version) {
 	}
 	wanted := a != nil && a.asked.Load() || p.trouble != nil && s.now().Sub(p.trouble.asked) < idle
 	if f := p.flight; f != nil && !f.started.IsZero() {
-		// Its answer is for those who asked before; who comes from now on waits for another.
-		wanted = wanted || !f.asked.IsZero()
-		p.flight = nil
+		f.late = true
 	}
 	s.drop(p)
 	switch {
 	case p.flight != nil:
-		// It has not been asked for yet.
-	case wanted && is.UID != "" && p.token != (packed{}) && s.now().Before(p.expires) && len(s.misses) < s.Limits.waiting():
-		s.want(p, p.token.String())
+		// It is still to be asked for, or ends soon, and then it is seen what it brought.
+	case wanted:
+		s.again(p)
 	default:
 		s.sleep(p, s.now().Add(idle))
 	}
+}
+
+// again asks anew for what somebody wanted, where there is something to ask for and with.
+// mu is held.
+func (s *Server) again(p *pod) {
+	if s.closed || p.heard.UID == "" || p.token == (packed{}) || !s.now().Before(p.expires) || len(s.misses) >= s.Limits.waiting() {
+		s.sleep(p, s.now().Add(idle))
+		return
+	}
+	s.want(p, p.token.String())
 }
 
 func (s *Server) hearEnd(uid string) {

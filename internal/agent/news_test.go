@@ -174,6 +174,75 @@ func TestAnAnswerThatWasTrueWhenItWasAskedForIsForThoseWhoWaited(t *testing.T) {
 	})
 }
 
+// Whether a call under way brings what the news tell is known when it ends.
+func TestNewsOfWhatACallBringsCostNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		brings, asked uint64 // the version that the call brings, that its asker gets
+		calls         int32
+	}{
+		"it brings that version":   {8, 8, 1},
+		"it brings a newer one":    {9, 9, 1},
+		"it brings the one before": {7, 7, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *node) {
+				raw := mint(t, workload(1))
+				issued := map[string]uint64{}
+				n.answers(func(context.Context, agent.Ask) (agent.Reply, error) {
+					call, is := int(n.calls.Load()), uint64(8)
+					if call == 1 {
+						n.hears(t, changed(1, "a", 8))
+						is = c.brings
+					}
+					issued[key(call)] = is
+					return agent.Reply{Credentials: credentials(call), Association: version("a", is)}, nil
+				})
+				n.hears(t, changed(1, "a", 7))
+				if got := n.ask(t, raw); issued[got.AccessKeyID] != c.asked {
+					t.Errorf("who asked before the news got %+v", got)
+				}
+				synctest.Wait() // nobody asks
+				calls := n.calls.Load()
+				if got := n.ask(t, raw); issued[got.AccessKeyID] < 8 || calls != c.calls || n.calls.Load() != calls {
+					t.Errorf("who asked after the news got %+v, after %d calls and %d more", got, calls, n.calls.Load()-calls)
+				}
+			})
+		})
+	}
+}
+
+func TestWhoAsksAfterAChangeWaitsForNoCallFromBefore(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *node) {
+		raw := mint(t, workload(1))
+		n.hears(t, changed(1, "a", 7))
+		n.answers(func(ctx context.Context, ask agent.Ask) (agent.Reply, error) {
+			reply := given(ask, int(n.calls.Load()))
+			if ask.Association.Revision == 7 {
+				<-ctx.Done()
+				return agent.Reply{}, ctx.Err()
+			}
+			return reply, nil
+		})
+		var asking sync.WaitGroup
+		asking.Go(func() {
+			if got := n.ask(t, raw); got.Code != string(problem.AuthUnavailable) {
+				t.Errorf("who asked before got %+v", got)
+			}
+		})
+		synctest.Wait()
+		n.hears(t, changed(1, "a", 8))
+		start := time.Now()
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) || time.Since(start) != 0 {
+			t.Errorf("got %+v after %s", got, time.Since(start))
+		}
+		asking.Wait()
+		pause(time.Second) // what ends late changes nothing
+		if got := n.ask(t, raw); got.AccessKeyID != key(2) || n.calls.Load() != 2 {
+			t.Errorf("got %+v after %d calls", got, n.calls.Load())
+		}
+	})
+}
+
 func TestAReplicaThatIsBehindIsAskedAgainSoon(t *testing.T) {
 	inBubble(t, func(t *testing.T, n *node) {
 		raw := mint(t, workload(1))

@@ -24,7 +24,8 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	}
 	defer s.work()
 	s.note(f, err, now)
-	late := p.flight != f // news of the pod came meanwhile
+	last := p.flight == f   // nobody has asked anew meanwhile
+	late := f.late || !last // news of the pod came
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
 		switch {
@@ -37,12 +38,13 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		case late && !reply.Association.Older(f.heard):
 			// It is true as of when those asked who wait for it, and is for nobody else.
 		case f.tries < maxTries && !s.closed:
-			f.started = time.Time{}
+			f.started, f.late = time.Time{}, false
 			s.misses = slices.Insert(s.misses, 0, f)
 			return false
 		default:
 			err = behind()
 		}
+		late = late && !(last && reply.Association == p.heard) // it brought what they tell
 	}
 	if err == nil {
 		f.accessKey = reply.Credentials.AccessKeyID
@@ -53,7 +55,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	}
 	f.err = err
 	s.repay(p, err)
-	if !late {
+	if last {
 		p.flight = nil
 	}
 	defer close(f.done)
@@ -62,8 +64,10 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		// Forgotten meanwhile: the answer is for those who wait.
 	case p.ended:
 		f.answer, f.err = nil, gone(p)
+	case late && last:
+		s.again(p)
 	case late:
-		// What is kept is asked for anew.
+		// Another call was made since.
 	case err == nil:
 		s.drop(p)
 		p.answer.Store(f.answer)

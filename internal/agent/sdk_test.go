@@ -151,6 +151,13 @@ func (l *lane) write(t *testing.T, raw string) {
 	}
 }
 
+// assumed is how many roles were.
+func (l *lane) assumed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls
+}
+
 // retrieve asks as an application does that knows nothing of podid.
 func retrieve(t *testing.T) (aws.Credentials, error) {
 	t.Helper()
@@ -180,8 +187,8 @@ func TestAnUnmodifiedSDKGetsItsRole(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	l.write(t, mint(t, workload(1))) // the kubelet rotates it
-	if got, err = retrieve(t); err != nil || got.AccessKeyID != key(1) || l.calls != 1 {
-		t.Errorf("got %s, %v after %d calls", got.AccessKeyID, err, l.calls)
+	if got, err = retrieve(t); err != nil || got.AccessKeyID != key(1) || l.assumed() != 1 {
+		t.Errorf("got %s, %v after %d calls", got.AccessKeyID, err, l.assumed())
 	}
 }
 
@@ -271,7 +278,7 @@ func TestTheStreamOfPodidAuthTakesEffectOnTheNode(t *testing.T) {
 	until("a role again", func(got aws.Credentials, err error) bool { return err == nil && got.AccessKeyID == key(3) })
 	l.nodes.Gone(w.PodUID)
 	until("no pod", refused(problem.PodGone))
-	if l.calls != 3 {
-		t.Errorf("%d roles were assumed", l.calls)
+	if assumed := l.assumed(); assumed != 3 {
+		t.Errorf("%d roles were assumed", assumed)
 	}
 }
