@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"regexp"
 	"sync"
 	"time"
 
@@ -16,6 +17,9 @@ type load struct {
 	out  *sync.WaitGroup
 	seen ask.Figures
 }
+
+// ownAddress is the client's side in an error of package net, which differs from request to request.
+var ownAddress = regexp.MustCompile(`\S+->`)
 
 func (l *load) begin(every time.Duration, one func(context.Context) ask.Answer) {
 	l.end()
@@ -48,7 +52,7 @@ func (l *load) note(asked time.Time, a ask.Answer) {
 		return
 	}
 	l.seen.Failed++
-	l.seen.Failures[cmp.Or(a.Code, a.Error)]++
+	l.seen.Failures[cmp.Or(a.Code, ownAddress.ReplaceAllString(a.Error, ""))]++
 	if l.seen.First.IsZero() || asked.Before(l.seen.First) {
 		l.seen.First = asked
 	}
