@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,9 +120,14 @@ func (w *world) ask(p *pod, token string) reply {
 		return r
 	}
 	request.Header.Set("Authorization", token)
+	var connected, written time.Duration
+	request = request.WithContext(httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { connected = time.Since(r.asked) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { written = time.Since(r.asked) },
+	}))
 	response, err := p.client.Do(request)
 	if err != nil {
-		r.err = err
+		r.err = fmt.Errorf("%w (connected after %s, written after %s, failed after %s)", err, connected, written, time.Since(r.asked))
 		return r
 	}
 	defer response.Body.Close()
