@@ -26,9 +26,9 @@ const (
 	idleFor = time.Minute
 	// maxHeader, in bytes, has room for the longest token.
 	maxHeader = 24 << 10
-	// leaveFor is how long clients have to notice that they should come anew, drainFor
-	// how long requests in flight have then. Both together are under five seconds.
-	leaveFor, drainFor = time.Second, 3 * time.Second
+	// leaveFor is how long clients have to notice that they should come anew (hurryFor if nobody has taken
+	// over), drainFor how long requests in flight have then. Both together are under five seconds.
+	leaveFor, hurryFor, drainFor = time.Second, 200 * time.Millisecond, 3 * time.Second
 )
 
 // serve answers the SDKs until ctx ends.
@@ -69,7 +69,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		group.Go(func() error { return seat.run(ctx) })
 	}
 	if o.handover != "" {
-		group.Go(func() error { return handOver(ctx, o.handover, server.Server, sockets, seats, log) })
+		group.Go(func() error { return handOver(ctx, o.handover, server.Server, sockets, seats, leaving, log) })
 	}
 	if o.holder != "" {
 		// Until the end: a connection that comes while this agent drains is for the next.
@@ -145,7 +145,7 @@ func took(ctx context.Context, log *slog.Logger, how string, err error, sockets 
 }
 
 // handOver gives it all to whoever comes next.
-func handOver(ctx context.Context, name string, server *agent.Server, sockets []net.Listener, seats []*seat, log *slog.Logger) error {
+func handOver(ctx context.Context, name string, server *agent.Server, sockets []net.Listener, seats []*seat, leaving *leaving, log *slog.Logger) error {
 	giver := handover.Giver{
 		Name: name,
 		Estate: func() (handover.Estate, error) {
@@ -153,6 +153,7 @@ func handOver(ctx context.Context, name string, server *agent.Server, sockets []
 			return handover.Estate{State: state, Sockets: sockets}, err
 		},
 		Given: func() {
+			leaving.succeeded.Store(true)
 			for _, seat := range seats {
 				seat.leave()
 			}
