@@ -54,6 +54,9 @@ func send(peer *net.UnixConn, state []byte, fds []int) error {
 	if _, _, err := peer.WriteMsgUnix(length, unix.UnixRights(fds...), nil); err != nil {
 		return err
 	}
+	if len(state) == 0 {
+		return nil // the peer may have left with all that there is: even to write nothing would fail
+	}
 	_, err := peer.Write(state)
 	return err
 }

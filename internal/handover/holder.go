@@ -51,8 +51,10 @@ func (h *Holder) Run(ctx context.Context) error {
 		return nil
 	}
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
+	ctx, end := context.WithCancel(ctx)
 	var peers sync.WaitGroup
 	defer func() {
+		end() // agents stay until then
 		peers.Wait()
 		h.mu.Lock()
 		defer h.mu.Unlock()

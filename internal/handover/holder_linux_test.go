@@ -1,6 +1,7 @@
 package handover_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,9 +27,13 @@ func holding(t *testing.T, patience time.Duration) (name string, end func()) {
 
 func hold(t *testing.T, name string, patience time.Duration) (end func()) {
 	t.Helper()
+	return run(t, &handover.Holder{Name: name, For: patience, Log: slog.New(slog.DiscardHandler)})
+}
+
+func run(t *testing.T, h *handover.Holder) (end func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	h := &handover.Holder{Name: name, For: patience, Log: slog.New(slog.DiscardHandler)}
 	go func() { done <- h.Run(ctx); close(done) }()
 	end = func() {
 		cancel()
@@ -210,4 +215,55 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 		})
 	}
 	borrow(t, name, socket).Close()
+}
+
+func TestWhoOnlyBorrowsIsNothingToWarnOf(t *testing.T) {
+	var said bytes.Buffer
+	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	end := run(t, &handover.Holder{Name: name, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	socket := shared(t, "127.0.0.1:0")
+	serving(t, name, socket)
+	for range 200 {
+		borrow(t, name, socket).Close()
+	}
+	end()
+	if said.Len() > 0 {
+		t.Errorf("it says\n%s", &said)
+	}
+}
+
+// It is started again then. As long as it held on, the agent would take it for well, and the next one find nobody.
+func TestAHolderThatCannotAcceptEnds(t *testing.T) {
+	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	ended := make(chan error, 1)
+	h := &handover.Holder{Name: name, Log: slog.New(slog.DiscardHandler)}
+	go func() { ended <- h.Run(t.Context()) }()
+	socket := shared(t, "127.0.0.1:0")
+	serving(t, name, socket)
+	borrow(t, name, socket).Close()
+
+	client, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(client)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil { // all are in use
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }()
+	if err := unix.Connect(client, &unix.SockaddrUnix{Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it does not end")
+	}
 }
