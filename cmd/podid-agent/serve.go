@@ -120,9 +120,10 @@ func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Lo
 		took(ctx, log, "took over", err, sockets, start)
 	}
 	if o.holder != "" && len(missing) > 0 {
+		handed := len(sockets)
 		held, err := handover.Borrow(ctx, o.holder)
 		take(held)
-		took(ctx, log, "took what was held", err, held, start)
+		took(ctx, log, "took what was held", err, sockets[handed:], start)
 	}
 	if len(missing) == 0 {
 		return sockets, nil
