@@ -263,7 +263,7 @@ func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
 		t.Errorf("the setting is gone: %v, %v", config.Data, err)
 	}
 	status, err := w.Status(t.Context())
-	if err != nil || status.OK() || len(status.Programs) != 3 || status.Settings["clusterName"] != "lab" || len(status.Unseen) > 0 {
+	if err != nil || status.OK() || len(status.Programs) != 4 || status.Settings["clusterName"] != "lab" || len(status.Unseen) > 0 {
 		t.Errorf("status: %+v, %v", status, err)
 	}
 	if !strings.HasPrefix(status.Configuration, "configuration-missing") || !strings.Contains(status.Configuration, "region, account") {
