@@ -257,7 +257,7 @@ var catalogue = byCode([]Entry{
 		"look at the log of podid-auth's leader (the holder of the Lease podid-auth), or at cert-manager"},
 	{AddressUnavailable, Broken, "The agent's address cannot be had",
 		"SDKs ask 169.254.170.23 or fd00:ec2::23, so the node must have that address",
-		"give the agent's address container the capability NET_ADMIN, and look at its log"},
+		"give podid-address the capability NET_ADMIN, and look at its log"},
 	{AgentMissing, Broken, "No agent is ready on the pod's node",
 		"the agent of its node answers a pod's SDK, and nobody else can",
 		"podid status says on which nodes no agent is ready; kubectl -n podid-system describe daemonset podid-agent says why"},
