@@ -76,7 +76,6 @@ type flight struct {
 	asked   time.Time      // when somebody last joined it; zero: nobody did
 	started time.Time      // zero while it waits
 	tries   int
-	late    bool        // news of the pod came while it was under way
 	logged  atomic.Bool // one line for all who waited
 	done    chan struct{}
 	answer  *answer
@@ -84,6 +83,10 @@ type flight struct {
 	accessKey string
 	err       error
 }
+
+// late says that something newer of the pod's association was heard since the call began, from
+// the stream or from another call: it may bring what is out of date. mu is held.
+func (f *flight) late() bool { return !f.started.IsZero() && f.heard != f.pod.heard }
 
 // join returns p's answer if it is ready, or else the call in flight, starting
 // one if there is none and none has just failed.
@@ -102,7 +105,7 @@ func (s *Server) join(p *pod, raw string) (*answer, *flight, error) {
 	switch {
 	case p.ended:
 		return nil, nil, gone(p)
-	case p.flight != nil && !p.flight.late:
+	case p.flight != nil && !p.flight.late():
 		p.flight.asked = now
 		return nil, p.flight, nil
 	case s.closed:

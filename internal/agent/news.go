@@ -100,13 +100,10 @@ func (s *Server) hear(uid string, is stream.Version) {
 		return
 	}
 	wanted := a != nil && a.asked.Load() || p.trouble != nil && s.now().Sub(p.trouble.asked) < idle
-	if f := p.flight; f != nil && !f.started.IsZero() {
-		f.late = true
-	}
 	s.drop(p)
 	switch {
 	case p.flight != nil:
-		// It is still to be asked for, or ends soon, and then it is seen what it brought.
+		// It is still to be asked for; or is under way, and then it is seen what it brought.
 	case wanted:
 		s.again(p)
 	default:
@@ -114,14 +111,17 @@ func (s *Server) hear(uid string, is stream.Version) {
 	}
 }
 
-// again asks anew for what somebody wanted, where there is something to ask for and with.
-// mu is held.
+// again asks anew for what somebody wanted, unless it is there already, where there is
+// something to ask for and with. mu is held.
 func (s *Server) again(p *pod) {
-	if s.closed || p.heard.UID == "" || p.token == (packed{}) || !s.now().Before(p.expires) || len(s.misses) >= s.Limits.waiting() {
+	switch a := p.answer.Load(); {
+	case a != nil:
+		s.sleep(p, p.next(a))
+	case s.closed || p.heard.UID == "" || p.token == (packed{}) || !s.now().Before(p.expires) || len(s.misses) >= s.Limits.waiting():
 		s.sleep(p, s.now().Add(idle))
-		return
+	default:
+		s.want(p, p.token.String())
 	}
-	s.want(p, p.token.String())
 }
 
 func (s *Server) hearEnd(uid string) {

@@ -24,8 +24,8 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	}
 	defer s.work()
 	s.note(f, err, now)
-	last := p.flight == f   // nobody has asked anew meanwhile
-	late := f.late || !last // news of the pod came
+	last := p.flight == f // no other call was made meanwhile
+	late := f.late() || !last
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
 		switch {
@@ -38,13 +38,13 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		case late && !reply.Association.Older(f.heard):
 			// It is true as of when those asked who wait for it, and is for nobody else.
 		case f.tries < maxTries && !s.closed:
-			f.started, f.late = time.Time{}, false
+			f.started = time.Time{}
 			s.misses = slices.Insert(s.misses, 0, f)
 			return false
 		default:
 			err = behind()
 		}
-		late = late && !(last && reply.Association == p.heard) // it brought what they tell
+		late = late && reply.Association != p.heard
 	}
 	if err == nil {
 		f.accessKey = reply.Credentials.AccessKeyID
@@ -67,7 +67,7 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	case late && last:
 		s.again(p)
 	case late:
-		// Another call was made since.
+		// The other call sees to the rest, or has.
 	case err == nil:
 		s.drop(p)
 		p.answer.Store(f.answer)
