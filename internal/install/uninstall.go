@@ -213,7 +213,7 @@ func (c Cluster) noPods(ctx context.Context, r Removal, programs ...string) erro
 		if err != nil {
 			return false, err
 		}
-		return len(pods.Items) == 0, nil
+		return len(slices.DeleteFunc(pods.Items, ended)) == 0, nil // those of a node that is lost stay
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	authorization "k8s.io/api/authorization/v1"
+	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -242,6 +243,33 @@ func (w *installWorld) associate(t *testing.T, account string) {
 	w.run(t, apply)
 }
 
+// The pods of a node that is lost end for nobody; the addresses of the others go all the same.
+func TestUninstallingPassesOverANodeThatIsLost(t *testing.T) {
+	w := newInstallWorld(t)
+	w.apply(t, install.Options{Settings: lab}, false)
+	node := &core.Node{ObjectMeta: meta.ObjectMeta{Name: "lost", Labels: map[string]string{"kubernetes.io/os": "linux"}}}
+	pod := &core.Pod{
+		ObjectMeta: meta.ObjectMeta{Name: "lost", Namespace: install.Namespace, Labels: map[string]string{"app.kubernetes.io/name": "podid-address"}},
+		Spec: core.PodSpec{
+			NodeName: node.Name, ServiceAccountName: "podid-address", TerminationGracePeriodSeconds: new(int64(1)),
+			Containers: []core.Container{{Name: "address", Image: "registry.example.com/podid-agent:0.1.0"}},
+		},
+	}
+	if err := errors.Join(w.API.Create(t.Context(), node), w.API.Create(t.Context(), pod), w.API.Delete(t.Context(), pod)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	told := map[string]error{}
+	err := w.Uninstall(ctx, install.Removal{Report: func(install.Change) {}, Addresses: func(node string, err error) { told[node] = err }})
+	if p := problem.Of(told["lost"]); p == nil || p.Code != problem.AddressUnavailable || !strings.Contains(p.What, "is not ready") {
+		t.Errorf("of the address it is told %v", told)
+	}
+	if p := problem.Of(err); p == nil || p.Code != problem.InstallIncomplete || !strings.Contains(p.Why, "Namespace podid-system") {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 func TestInstallYAMLIsEnoughForKubectl(t *testing.T) {
 	w := newInstallWorld(t)
 	w.settled(t)
@@ -453,21 +481,21 @@ func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
 	}
 }
 
-// Who holds the agent's own token may do nothing, and who holds podid-webhook's reads
+// Who holds the token of the agent or of podid-address may do nothing, and who holds podid-webhook's reads
 // accounts and associations.
 func TestProgramsMayDoWhatTheyNeedAndNoMore(t *testing.T) {
 	w := newInstallWorld(t)
 	w.apply(t, install.Options{}, false)
 	everybody := map[string]bool{} // what every account of a cluster may
-	for _, program := range []string{"nobody", "podid-agent", "podid-webhook", "podid-auth"} {
+	for _, program := range []string{"nobody", "podid-agent", "podid-address", "podid-webhook", "podid-auth"} {
 		rules := w.mayDo(t, "system:serviceaccount:podid-system:"+program, program == "nobody")
 		switch program {
 		case "nobody":
 			everybody = rules
 			continue
-		case "podid-agent":
+		case "podid-agent", "podid-address":
 			if more := onlyIn(rules, everybody); more != nil {
-				t.Errorf("podid-agent may %v", more)
+				t.Errorf("%s may %v", program, more)
 			}
 		default:
 			for _, rule := range onlyIn(rules, everybody) {
