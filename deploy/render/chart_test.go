@@ -326,8 +326,8 @@ func TestRightsAreWhatThePackagesSay(t *testing.T) {
 		}
 	}
 	for _, o := range objects {
-		if strings.HasSuffix(o.Kind, "Binding") && strings.Contains(o.Text, "podid-agent") {
-			t.Errorf("the agent has rights: %s %s", o.Kind, o.Name)
+		if strings.HasSuffix(o.Kind, "Binding") && (strings.Contains(o.Text, "podid-agent") || strings.Contains(o.Text, "podid-address")) {
+			t.Errorf("a program of the nodes has rights: %s %s", o.Kind, o.Name)
 		}
 	}
 }
