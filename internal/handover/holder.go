@@ -50,8 +50,8 @@ func (h *Holder) Run(ctx context.Context) error {
 	if listener == nil {
 		return nil
 	}
-	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	ctx, end := context.WithCancel(ctx)
+	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	var peers sync.WaitGroup
 	defer func() {
 		end() // agents stay until then
