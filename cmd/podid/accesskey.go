@@ -225,23 +225,28 @@ func newAccessKeyDelete() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "delete ACCESS-KEY-ID...",
 		Short:   "Delete access keys; they open nothing from then on",
-		Example: "  podid access-key delete PKIDEXAMPLEEXAMPLE22",
+		Example: "  podid access-key delete PKIDEXAMPLEEXAMPLE22\n  podid access-key delete PKIDEXAMPLEEXAMPLE22 --dry-run   # is it there, and may I?",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, ids []string) error {
 			api, err := f.cluster.client()
 			if err != nil {
 				return err
 			}
+			said := "is deleted"
+			if f.dryRun {
+				said = "would be deleted (dry run: it was not)"
+			}
 			for _, id := range ids {
 				if err := f.delete(c.Context(), api, id); err != nil {
 					return err
 				}
-				newUI(c.OutOrStdout()).printf("%s is deleted\n", id)
+				newUI(c.OutOrStdout()).printf("%s %s\n", id, said)
 			}
 			return nil
 		},
 	}
 	f.flags(c)
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "have the API server check it, and delete nothing")
 	return c
 }
 
@@ -255,7 +260,11 @@ func (f *keying) delete(ctx context.Context, api client.Client, id string) error
 	case err != nil:
 		return f.cluster.failed("read access key "+id, err)
 	}
-	if err := api.Delete(ctx, o, client.Preconditions{UID: &o.UID}); err != nil {
+	options := []client.DeleteOption{client.Preconditions{UID: &o.UID}}
+	if f.dryRun {
+		options = append(options, client.DryRunAll)
+	}
+	if err := api.Delete(ctx, o, options...); err != nil {
 		return f.cluster.failed("delete access key "+id, err)
 	}
 	return nil

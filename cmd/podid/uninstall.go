@@ -18,6 +18,7 @@ import (
 // uninstalling is the flags of `podid uninstall`.
 type uninstalling struct {
 	cluster            kubeconfig
+	out                output
 	deleteAssociations bool
 	export             string
 	dryRun, yes        bool
@@ -37,6 +38,7 @@ may make them, stay unless --delete-associations is given; that writes them to a
 they go.
 Credentials that pods have already go on working until they expire.`,
 		Example: `  podid uninstall --dry-run
+  podid uninstall --dry-run -o json
   podid uninstall
   podid uninstall --delete-associations --export associations.yaml`,
 		Args: cobra.NoArgs,
@@ -50,10 +52,24 @@ Credentials that pods have already go on working until they expire.`,
 	f.BoolVarP(&u.yes, "yes", "y", false, "do not ask")
 	f.DurationVar(&u.timeout, "timeout", 5*time.Minute, "how long it may take")
 	u.cluster.flags(c)
+	u.out.flag(c)
 	return c
 }
 
+// uninstalled is what -o json prints.
+type uninstalled struct {
+	DryRun  bool             `json:"dryRun"`
+	Objects []install.Change `json:"objects"`
+	// Nodes are those whose address was removed.
+	Nodes []string `json:"nodes,omitempty"`
+	// Export is the file that has the associations.
+	Export string `json:"export,omitempty"`
+}
+
 func (u *uninstalling) run(c *cobra.Command) error {
+	if err := u.out.check(); err != nil {
+		return err
+	}
 	config, err := u.cluster.config()
 	if err != nil {
 		return err
@@ -65,14 +81,17 @@ func (u *uninstalling) run(c *cobra.Command) error {
 	if _, err := target.Current(c.Context()); err != nil {
 		return u.cluster.failed("look at what is installed", err)
 	}
-	ui := newUI(c.OutOrStdout())
+	steps := newUI(c.OutOrStdout())
+	if u.out != "text" {
+		steps = newUI(c.ErrOrStderr())
+	}
 	if !u.dryRun && !u.yes {
-		agreed, err := ask(c, ui, fmt.Sprintf("Remove podid from the cluster at %s? Pods get no credentials any more.", config.Host))
+		agreed, err := ask(c, steps, fmt.Sprintf("Remove podid from the cluster at %s? Pods get no credentials any more.", config.Host))
 		if err != nil {
 			return err
 		}
 		if !agreed {
-			ui.printf("nothing was removed\n")
+			steps.printf("nothing was removed\n")
 			return nil
 		}
 	}
@@ -85,10 +104,14 @@ func (u *uninstalling) run(c *cobra.Command) error {
 		}
 		defer exported.close()
 	}
-	removed, err := u.remove(ctx, ui, newUI(c.ErrOrStderr()), target, exported)
+	removed, err := u.remove(ctx, steps, newUI(c.ErrOrStderr()), target, exported)
 	if err != nil {
 		return u.cluster.failed("remove podid", err)
 	}
+	return u.out.print(c.OutOrStdout(), removed, func(ui *ui) { u.summary(ui, len(removed.Objects)) })
+}
+
+func (u *uninstalling) summary(ui *ui, removed int) {
 	switch {
 	case removed == 0:
 		ui.printf("podid is not installed\n")
@@ -99,18 +122,17 @@ func (u *uninstalling) run(c *cobra.Command) error {
 	default:
 		ui.printf("%d objects. Nothing of podid is left.\n", removed)
 	}
-	return nil
 }
 
-// remove tells of each step, and counts the objects.
-func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install.Cluster, to *export) (int, error) {
-	removed := 0
+// remove tells of each step.
+func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install.Cluster, to *export) (uninstalled, error) {
+	removed := uninstalled{DryRun: u.dryRun, Objects: []install.Change{}} // a list in JSON, too
 	err := target.Uninstall(ctx, install.Removal{
 		Associations: u.deleteAssociations, DryRun: u.dryRun,
 		Export:  func(all []*unstructured.Unstructured) error { return to.write(out, all) },
 		Waiting: func(what string) { errs.printf("waiting for %s\n", what) },
 		Report: func(change install.Change) {
-			removed++
+			removed.Objects = append(removed.Objects, change)
 			action := string(change.Action)
 			if u.dryRun {
 				action = "would be " + action
@@ -122,9 +144,13 @@ func (u *uninstalling) remove(ctx context.Context, out, errs *ui, target install
 				report(errs, err)
 				return
 			}
+			removed.Nodes = append(removed.Nodes, node)
 			out.printf("address of node %s removed\n", node)
 		},
 	})
+	if to != nil && to.done {
+		removed.Export = to.file.Name()
+	}
 	return removed, err
 }
 

@@ -187,6 +187,12 @@ func keysOf(t *testing.T, w *eksWorld) {
 	}
 	// A key that is deleted.
 	again := w.create(t, "brief")
+	if out, err := w.cli(t, "access-key", "delete", again.ID, "--dry-run"); err != nil || !strings.Contains(out, "would be deleted") {
+		t.Errorf("%s, %v", out, err)
+	}
+	if out, err := w.cli(t, "access-key", "list"); err != nil || !strings.Contains(out, again.ID) {
+		t.Errorf("after a dry run: %s, %v", out, err)
+	}
 	if _, err := w.cli(t, "access-key", "delete", again.ID); err != nil {
 		t.Fatal(err)
 	}

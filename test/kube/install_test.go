@@ -4,6 +4,7 @@ package kube_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -473,6 +474,18 @@ func TestTheAnnotationDoorOpensWithConsent(t *testing.T) {
 	}
 	w.associate(t, "cart")
 	t.Chdir(t.TempDir())
+	dry := exec.CommandContext(t.Context(), program, "uninstall", "--dry-run", "-o", "json")
+	dry.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig())
+	var told struct {
+		DryRun  bool
+		Objects []install.Change
+	}
+	if out, err := dry.Output(); err != nil || json.Unmarshal(out, &told) != nil || !told.DryRun ||
+		!slices.ContainsFunc(told.Objects, func(c install.Change) bool {
+			return c.Object == "DaemonSet podid-system/podid-agent" && c.Action == install.Removed
+		}) {
+		t.Errorf("a dry run: %v\n%s", err, out)
+	}
 	if out, err := podid("uninstall", "--yes", "--delete-associations"); err != nil || !strings.Contains(out, "Nothing of podid is left") {
 		t.Errorf("uninstall: %v\n%s", err, out)
 	}
