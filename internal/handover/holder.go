@@ -216,11 +216,11 @@ func entrust(ctx context.Context, name string, sockets []net.Listener) error {
 	}
 	closeAll(held) // of an agent before this one
 	fds, err := duplicates(sockets)
-	defer closeAll(fds)
-	if err != nil {
-		return err
+	if err == nil {
+		err = send(peer, nil, fds)
 	}
-	if err := errors.Join(send(peer, nil, fds), peer.SetDeadline(time.Time{})); err != nil {
+	closeAll(fds) // the holder has its own
+	if err := errors.Join(err, peer.SetDeadline(time.Time{})); err != nil {
 		return err
 	}
 	_, _ = peer.Read(make([]byte, 1)) // until one of the two ends
