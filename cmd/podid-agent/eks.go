@@ -36,7 +36,9 @@ func onEKS(ctx context.Context, o options, log *slog.Logger) (*node, error) {
 	needs := &needs{signed: signed, issuer: o.issuer, unsigned: problem.New(problem.BaseCredentials, "the agent has not got its AWS credentials yet")}
 	server := o.server(log)
 	server.Lacking = needs.lacking
+	server.Upstream = agent.EKSAuth
 	server.Exchange = &agent.AuthClient{
+		Upstream: agent.EKSAuth,
 		// The SDK's variables, as for its own clients
 		// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html).
 		Endpoint: cmp.Or(o.endpoint, os.Getenv("AWS_ENDPOINT_URL_EKS_AUTH"), os.Getenv("AWS_ENDPOINT_URL"), agent.EKSAuthEndpoint(region)),

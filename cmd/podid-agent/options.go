@@ -47,7 +47,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.rate, "max-rate", 300, "requests a second of one pod")
 	f.IntVar(&o.burst, "max-burst", 1000, "requests of one pod at once, after a pause")
 	f.IntVar(&o.pods, "max-pods", 4096, "pods that are remembered")
-	f.IntVar(&o.calls, "max-calls", 8, "calls to podid-auth at once")
+	f.IntVar(&o.calls, "max-calls", 8, "calls to podid-auth (EKS Auth) at once")
 	f.IntVar(&o.queue, "max-waiting", 1024, "pods that wait for such a call")
 	f.BoolVar(&o.eks, "eks", false, "on EKS: ask AWS's EKS Auth instead of podid-auth, signed with the node's role")
 	f.StringVar(&o.cluster, "cluster", "", "with --eks: the cluster's name")

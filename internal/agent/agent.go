@@ -63,6 +63,7 @@ type Server struct {
 	// Tokens verifies; nil takes the issuer and the keys that the stream brings.
 	Tokens   Tokens
 	Exchange Exchange
+	Upstream Upstream // whom Exchange asks
 	// Node is the name of the node: tokens that are bound to another are refused.
 	// Empty, podid-auth alone tells.
 	Node string

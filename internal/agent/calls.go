@@ -256,7 +256,7 @@ func (s *Server) exchange(ctx context.Context, ask Ask) (r Reply, err error) {
 	defer cancel()
 	r, err = s.Exchange.Exchange(ctx, ask)
 	if err == nil && !r.Credentials.Expires.After(s.now()) {
-		return r, problem.New(problem.AuthUnavailable, "podid-auth sent credentials that have expired").
+		return r, s.Upstream.unavailable("%s sent credentials that have expired", s.Upstream).
 			Fixed("synchronise the clocks (NTP) of the nodes and of the STS")
 	}
 	if _, told := errors.AsType[*problem.Problem](err); err == nil || told {
@@ -264,7 +264,7 @@ func (s *Server) exchange(ctx context.Context, ask Ask) (r Reply, err error) {
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return r, problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", timeout).From(err)
+		return r, s.Upstream.unavailable("%s did not answer within %s", s.Upstream, timeout).From(err)
 	case errors.Is(err, context.Canceled):
 		return r, stopping()
 	}

@@ -29,7 +29,8 @@ const maxReply = 64 << 10
 
 // AuthClient is the Exchange over HTTP, as podid-auth and EKS Auth speak it.
 type AuthClient struct {
-	// Endpoint is the base URL of podid-auth, https unless it is on loopback.
+	Upstream Upstream
+	// Endpoint is its base URL, https unless it is on loopback.
 	Endpoint string
 	// Cluster is the cluster's name; empty, the one that the stream tells.
 	Cluster string
@@ -79,19 +80,19 @@ func (c *AuthClient) Exchange(ctx context.Context, ask Ask) (Reply, error) {
 		return Reply{}, err
 	}
 	defer response.Body.Close()
-	body, err = read(ctx, response)
+	body, err = c.read(ctx, response)
 	if err != nil {
 		return Reply{}, err
 	}
 	association, err := stream.ParseVersion(response.Header.Get(headerAssociation))
 	if err != nil {
-		return Reply{}, unusable("it is for no version of an association")
+		return Reply{}, c.Upstream.unusable("it is for no version of an association")
 	}
 	reply := Reply{Association: association}
 	if response.StatusCode != http.StatusOK {
-		return reply, restore(response, body)
+		return reply, c.Upstream.restore(response, body)
 	}
-	reply.Credentials, err = decode(body, c.now())
+	reply.Credentials, err = c.Upstream.decode(body, c.now())
 	return reply, err
 }
 
@@ -110,11 +111,11 @@ func (c *AuthClient) Open(ctx context.Context, within time.Duration) (Lines, err
 	}
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
-		body, err := read(ctx, response)
+		body, err := c.read(ctx, response)
 		if err != nil {
 			return nil, err
 		}
-		return nil, restore(response, body)
+		return nil, c.Upstream.restore(response, body)
 	}
 	return &authLines{Closer: response.Body, reader: stream.NewReader(response.Body), ctx: ctx, client: c}, nil
 }
@@ -137,9 +138,9 @@ func (l *authLines) Next() (stream.Message, error) {
 	case err != nil:
 		return m, problem.New(problem.AuthUnavailable, "the stream of podid-auth broke off").From(err)
 	case first != (m.Snapshot != nil):
-		return m, unusable("its stream does not begin with the one snapshot")
+		return m, l.client.Upstream.unusable("its stream does not begin with the one snapshot")
 	case first && (len(m.Snapshot.Cluster) > 100 || !clusterName.MatchString(m.Snapshot.Cluster)):
-		return m, unusable("its stream names no cluster")
+		return m, l.client.Upstream.unusable("its stream names no cluster")
 	case first:
 		l.begun = true
 		l.client.told.Store(&m.Snapshot.Cluster)
@@ -155,9 +156,9 @@ var clusterName = regexp.MustCompile(`^[0-9A-Za-z][A-Za-z0-9_-]*$`)
 func (c *AuthClient) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	base, err := url.Parse(c.Endpoint)
 	if err != nil || base.Host == "" || base.Scheme != "https" && (base.Scheme != "http" || !loopback(base.Hostname())) {
-		return nil, problem.New(problem.AuthUnavailable, "the agent has no usable address of podid-auth").
+		return nil, problem.New(problem.AuthUnavailable, "the agent has no usable address of %s", c.Upstream).
 			Because("tokens are sent over TLS alone; plain HTTP is for loopback").
-			Fixed("give the agent the https address of podid-auth").From(err)
+			Fixed("give the agent the https address of %s", c.Upstream).From(err)
 	}
 	own, err := c.Token()
 	if err != nil {
@@ -182,23 +183,23 @@ func (c *AuthClient) send(request *http.Request) (*http.Response, error) {
 		return response, nil
 	}
 	if ctx := request.Context(); ctx.Err() != nil {
-		return nil, fmt.Errorf("ask podid-auth: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("ask %s: %w", c.Upstream, context.Cause(ctx))
 	}
 	if told, is := errors.AsType[*problem.Problem](err); is {
 		return nil, told // what sends it knows better
 	}
-	return nil, problem.New(problem.AuthUnavailable, "podid-auth could not be reached").From(err)
+	return nil, c.Upstream.unavailable("%s could not be reached", c.Upstream).From(err)
 }
 
-func read(ctx context.Context, response *http.Response) ([]byte, error) {
+func (c *AuthClient) read(ctx context.Context, response *http.Response) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxReply+1))
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil, fmt.Errorf("read podid-auth's answer: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("read %s's answer: %w", c.Upstream, context.Cause(ctx))
 	case err != nil:
-		return nil, unusable("it broke off").From(err)
+		return nil, c.Upstream.unusable("it broke off").From(err)
 	case len(body) > maxReply:
-		return nil, unusable("it is longer than %d bytes", maxReply)
+		return nil, c.Upstream.unusable("it is longer than %d bytes", maxReply)
 	}
 	return body, nil
 }
@@ -222,7 +223,7 @@ var (
 )
 
 // decode reads a successful answer. It must hold all that an SDK needs.
-func decode(body []byte, now time.Time) (podid.Credentials, error) {
+func (u Upstream) decode(body []byte, now time.Time) (podid.Credentials, error) {
 	var reply struct {
 		AssumedRoleUser struct {
 			ARN string `json:"arn"`
@@ -236,36 +237,32 @@ func decode(body []byte, now time.Time) (podid.Credentials, error) {
 	}
 	if err := json.Unmarshal(body, &reply); err != nil {
 		// err may quote what it could not read.
-		return podid.Credentials{}, unusable("it is not that of EKS Auth")
+		return podid.Credentials{}, u.unusable("it is not that of EKS Auth")
 	}
 	k := reply.Credentials
 	account := sessionARN.FindStringSubmatch(reply.AssumedRoleUser.ARN)
 	switch {
 	case len(k.AccessKeyID) < 16 || len(k.AccessKeyID) > 128 || !accessKeyID.MatchString(k.AccessKeyID):
-		return podid.Credentials{}, unusable("it has no access key ID")
+		return podid.Credentials{}, u.unusable("it has no access key ID")
 	case k.SecretAccessKey == "" || len(k.SecretAccessKey) > 256:
-		return podid.Credentials{}, unusable("it has no secret access key")
+		return podid.Credentials{}, u.unusable("it has no secret access key")
 	case k.SessionToken == "":
-		return podid.Credentials{}, unusable("it has no session token")
+		return podid.Credentials{}, u.unusable("it has no session token")
 	case account == nil:
-		return podid.Credentials{}, unusable("it has no assumed role's ARN")
+		return podid.Credentials{}, u.unusable("it has no assumed role's ARN")
 	case k.Expiration == nil || *k.Expiration < 0 || *k.Expiration > 253402300799: // the year 9999
-		return podid.Credentials{}, unusable("it has no expiration")
+		return podid.Credentials{}, u.unusable("it has no expiration")
 	}
 	whole, fraction := math.Modf(*k.Expiration)
 	expires := time.Unix(int64(whole), int64(fraction*1e9)).UTC()
 	if !expires.After(now) {
-		return podid.Credentials{}, unusable("its credentials expired %s ago", now.Sub(expires).Round(time.Second)).
+		return podid.Credentials{}, u.unusable("its credentials expired %s ago", now.Sub(expires).Round(time.Second)).
 			Fixed("synchronise the clocks (NTP) of the nodes and of the STS")
 	}
 	return podid.Credentials{
 		AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken,
 		Expires: expires, Account: account[1],
 	}, nil
-}
-
-func unusable(format string, args ...any) *problem.Problem {
-	return problem.New(problem.AuthUnavailable, "podid-auth's answer cannot be used: %s", fmt.Sprintf(format, args...))
 }
 
 // exceptions are what EKS Auth's errors mean when it is not podid-auth that
@@ -283,15 +280,15 @@ var exceptions = map[string]problem.Code{
 }
 
 // restore makes the problem that an error answer tells of, with the pause that it asks for.
-func restore(response *http.Response, body []byte) error {
-	p := toldBy(response.StatusCode, response.Header.Get("X-Amzn-Errortype"), body)
+func (u Upstream) restore(response *http.Response, body []byte) error {
+	p := u.toldBy(response.StatusCode, response.Header.Get("X-Amzn-Errortype"), body)
 	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 && seconds < 3600 {
 		return refusal{after: time.Duration(seconds) * time.Second, error: p}
 	}
 	return p
 }
 
-func toldBy(status int, exception string, body []byte) *problem.Problem {
+func (u Upstream) toldBy(status int, exception string, body []byte) *problem.Problem {
 	var told struct {
 		Code    problem.Code `json:"code"`
 		What    string       `json:"what"`
@@ -312,9 +309,13 @@ func toldBy(status int, exception string, body []byte) *problem.Problem {
 	case readable && aboutNode(status, exception, told.Message):
 		return nodeRefused(exception, clean(told.Message))
 	case !ok || !readable:
-		return unusable("its status is %d and it names no exception of EKS Auth", status)
+		return u.unusable("its status is %d and it names no exception of EKS Auth", status)
 	}
-	return problem.New(code, "%s", cmp.Or(clean(told.Message), exception))
+	what := cmp.Or(clean(told.Message), exception)
+	if code == problem.AuthUnavailable {
+		return u.unavailable("%s", what)
+	}
+	return problem.New(code, "%s", what)
 }
 
 // clean bounds a text of another program, and leaves nothing in it that a

@@ -288,6 +288,33 @@ func TestASlowPodidAuthIsNamed(t *testing.T) {
 	})
 }
 
+// On EKS there is no podid-auth to look at.
+func TestOnEKSItIsEKSAuthThatIsNamed(t *testing.T) {
+	issuer()
+	for name, c := range map[string]*agent.AuthClient{
+		"unreachable":  client(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }),
+		"slow":         client(func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() }),
+		"garbage":      answering(200, "", "[]"),
+		"no exception": answering(502, "", "Bad Gateway"),
+		"broken":       answering(500, "InternalServerException", `{"message":"AWS says so"}`),
+		"expired":      answering(200, "", strings.Replace(goodReply, "4102444800.5", "1", 1)),
+		"no address":   {Endpoint: "http://example.com", Cluster: "lab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				n.Upstream, c.Upstream = agent.EKSAuth, agent.EKSAuth
+				n.Exchange = c
+				got := n.ask(t, mint(t, workload(1)))
+				if got.Code != string(problem.AuthUnavailable) || !strings.Contains(got.Message, "EKS Auth") || strings.Contains(got.Message, "podid-auth") {
+					t.Errorf("got %+v", got)
+				}
+				n.Close()
+			})
+		})
+	}
+}
+
 func FuzzAuthReply(f *testing.F) {
 	f.Add(200, "", goodReply)
 	f.Add(200, "", `{"credentials":{"expiration":"1"}}`)

@@ -185,7 +185,7 @@ func (s *Server) slow(f *flight) error {
 	now := s.now()
 	switch {
 	case !f.started.IsZero() && now.Sub(f.started) >= cmp.Or(s.Timeout, defaultTimeout):
-		return problem.New(problem.AuthUnavailable, "podid-auth did not answer within %s", patience)
+		return s.Upstream.unavailable("%s did not answer within %s", s.Upstream, patience)
 	case now.Before(s.paused) && s.pausedFor != nil:
 		return refusal{after: s.paused.Sub(now), error: s.pausedFor}
 	case s.outage(now):
@@ -194,7 +194,7 @@ func (s *Server) slow(f *flight) error {
 		return behind()
 	}
 	return problem.New(problem.TooManyRequests, "%d workloads of this node wait for credentials", len(s.misses)).
-		Because("they started at the same time, and podid-auth is asked for a few at a time").
+		Because("they started at the same time, and %s is asked for a few at a time", s.Upstream).
 		Fixed("nothing: the call is made all the same, and the SDK finds its answer when it asks again")
 }
 
