@@ -155,15 +155,32 @@ func TestOfTwoAgentsNoSocketStaysThatNobodyServes(t *testing.T) {
 	serving(t, name, young)
 	time.Sleep(50 * time.Millisecond) // for it to have entrusted its own: nothing tells them apart
 	oldGone()
+	getsAll(t, young)
+}
+
+func TestANextAgentWithASocketOfItsOwnEndsTheWait(t *testing.T) {
+	name, _ := holding(t, time.Minute)
+	old := shared(t, "127.0.0.1:0")
+	oldGone := serving(t, name, old)
+	borrow(t, name, old).Close()
+	oldGone()
+	young := shared(t, old.Addr().String())
+	serving(t, name, young)
+	getsAll(t, young)
+}
+
+// getsAll waits until every connection to its address is socket's.
+func getsAll(t *testing.T, socket net.Listener) {
+	t.Helper()
 	count := 0
 	for deadline := time.Now().Add(5 * time.Second); count < 100 && time.Now().Before(deadline); {
-		client, err := net.Dial("tcp", young.Addr().String())
+		client, err := net.Dial("tcp", socket.Addr().String())
 		if err != nil {
-			count = 0 // reset: the holder closes the old one just now
+			count = 0 // reset: the holder closes the other just now
 			continue
 		}
-		_ = young.(*net.TCPListener).SetDeadline(time.Now().Add(100 * time.Millisecond))
-		server, err := young.Accept()
+		_ = socket.(*net.TCPListener).SetDeadline(time.Now().Add(100 * time.Millisecond))
+		server, err := socket.Accept()
 		if err != nil {
 			count = 0 // or has not noticed yet
 		} else {
