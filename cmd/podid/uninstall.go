@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/openpodidentity/podid/internal/install"
@@ -171,25 +172,32 @@ func newExport(name string) (*export, error) {
 	return &export{file: file}, nil
 }
 
+// write adds associations to what is written already: the last of one and the same counts.
 func (e *export) write(ui *ui, all []*unstructured.Unstructured) error {
 	if len(all) == 0 {
 		return nil
 	}
 	var text bytes.Buffer
+	var names []string
 	for _, association := range all {
 		encoded, err := yaml.Marshal(association.Object)
 		if err != nil {
 			return fmt.Errorf("write associations: %w", err)
 		}
 		fmt.Fprintf(&text, "---\n%s", encoded)
+		names = append(names, association.GetNamespace()+"/"+association.GetName())
 	}
 	_, err := e.file.Write(text.Bytes())
 	if err == nil {
 		err = e.file.Sync()
 	}
-	if err != nil {
+	switch {
+	case err != nil && !e.done:
 		return problem.New(problem.Usage, "the associations cannot be written to %s", e.file.Name()).Because("%v", err).
 			Fixed("they are in the cluster still: call it again, and name another file with --export")
+	case err != nil:
+		return problem.New(problem.Usage, "the associations of %s cannot be written to %s", strings.Join(names, ", "), e.file.Name()).Because("%v", err).
+			Fixed("make these again by hand: somebody wrote them while they were removed; the others are in the file")
 	}
 	e.done = true
 	ui.printf("%d associations written to %s\n", len(all), e.file.Name())

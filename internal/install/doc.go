@@ -26,7 +26,7 @@ const Namespace = "podid-system"
 
 // Cluster is the cluster that podid is installed in.
 type Cluster struct {
-	API client.Client
+	API client.WithWatch
 	// Typed reaches what API does not: a pod's own port, and its log.
 	Typed kubernetes.Interface
 	// Namespace is podid's.
@@ -35,7 +35,7 @@ type Cluster struct {
 
 // Connect makes the clients of a cluster that has podid in a namespace, or is to have it there.
 func Connect(config *rest.Config, namespace string) (Cluster, error) {
-	api, err := client.New(config, client.Options{})
+	api, err := client.NewWithWatch(config, client.Options{})
 	if err != nil {
 		return Cluster{}, fmt.Errorf("connect to the cluster: %w", err)
 	}

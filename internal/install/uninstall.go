@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openpodidentity/podid/api/v1alpha1"
 	"github.com/openpodidentity/podid/problem"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,32 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Associations are all that the cluster has, as objects to be applied again: without
-// what the API server and podid note on them.
-func (c Cluster) Associations(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodIdentityAssociationList"))
-	if err := c.API.List(ctx, list); err != nil {
-		if absent(err) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("list associations: %w", err)
-	}
-	var all []*unstructured.Unstructured
-	for _, item := range list.Items {
-		kept := &unstructured.Unstructured{Object: map[string]any{"spec": item.Object["spec"]}}
-		kept.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodIdentityAssociation"))
-		kept.SetNamespace(item.GetNamespace())
-		kept.SetName(item.GetName())
-		kept.SetLabels(item.GetLabels())
-		annotations := item.GetAnnotations()
-		delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
-		kept.SetAnnotations(annotations)
-		all = append(all, kept)
-	}
-	return all, nil
-}
-
 // Removal says what is removed.
 type Removal struct {
 	// Associations removes the custom resource with all its objects, and the policy
@@ -51,7 +24,7 @@ type Removal struct {
 	// be in force after the next installation.
 	Associations bool
 	// Export, if set, is given the associations before they are removed, when nothing of
-	// podid can write one any more.
+	// podid can write one any more; and after that those that somebody else wrote meanwhile, if any.
 	Export func([]*unstructured.Unstructured) error
 	DryRun bool
 	// Report is told of each step, and Waiting, if it is set, what is waited for.
@@ -93,11 +66,12 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 			return err
 		}
 	}
+	late := func() error { return nil }
 	if !r.DryRun {
 		if err := c.clearNodes(ctx, template, r); err != nil {
 			return err
 		}
-		if err := c.export(ctx, r); err != nil {
+		if late, err = c.export(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -110,7 +84,13 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 	if namespace != nil {
 		last = append(last, namespace)
 	}
-	for _, object := range last {
+	err = c.end(ctx, last, r)
+	return errors.Join(err, late())
+}
+
+// end removes objects one after the other.
+func (c Cluster) end(ctx context.Context, objects []*unstructured.Unstructured, r Removal) error {
+	for _, object := range objects {
 		if err := c.takeAway(ctx, object, r); err != nil {
 			return err
 		}
@@ -134,18 +114,6 @@ func (c Cluster) clearNodes(ctx context.Context, template *corev1.PodTemplateSpe
 		return err
 	}
 	return c.removeAddresses(ctx, *template, r)
-}
-
-// export saves the associations, if they go.
-func (c Cluster) export(ctx context.Context, r Removal) error {
-	if !r.Associations || r.Export == nil {
-		return nil
-	}
-	all, err := c.Associations(ctx)
-	if err != nil {
-		return err
-	}
-	return r.Export(all)
 }
 
 // everything is what this version installs and what another has, in the order of removal.
