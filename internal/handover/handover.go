@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,9 @@ const (
 	within = 2 * time.Second
 	// nameEvery is how often an agent tries to get the name that its predecessor has.
 	nameEvery = 100 * time.Millisecond
+	// warnEvery is the least time between two warnings of what peers do wrong: everybody on the
+	// node's network can connect, as often as they like.
+	warnEvery = time.Minute
 )
 
 // Estate is what an agent leaves to the next.
@@ -44,6 +48,23 @@ type Giver struct {
 	// Given is called when a successor has all of it.
 	Given func()
 	Log   *slog.Logger
+
+	warned warned
+}
+
+// warned is when peers were last complained of.
+type warned struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (w *warned) warn(ctx context.Context, log *slog.Logger, message string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.at) >= warnEvery {
+		w.at = now
+		log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("what", err.Error()))
+	}
 }
 
 // Run waits until the name is free, which its predecessor may have for a while, and
@@ -64,7 +85,7 @@ func (g *Giver) Run(ctx context.Context) error {
 			return fmt.Errorf("wait for a successor: %w", err)
 		}
 		if err := g.give(peer); err != nil {
-			g.Log.LogAttrs(ctx, slog.LevelWarn, "handover", slog.String("what", err.Error()))
+			g.warned.warn(ctx, g.Log, "handover", err)
 			continue
 		}
 		g.Log.LogAttrs(ctx, slog.LevelInfo, "handed over")

@@ -58,7 +58,7 @@ func TestStateAndSocketsAreHandedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := bytes.Repeat([]byte("state "), 1<<20)
+	state := bytes.Repeat([]byte("state "), 1<<18) // more than a socket buffers
 	name, given := giver(t, handover.Estate{State: state, Sockets: []net.Listener{socket}})
 	var taken net.Listener
 	err = take(t, name, func(e handover.Estate) error {
@@ -112,7 +112,7 @@ func TestWhoDoesNotAcceptHasTakenNothing(t *testing.T) {
 }
 
 func TestASuccessorThatHangsHoldsNobodyUp(t *testing.T) {
-	name, given := giver(t, handover.Estate{State: make([]byte, 8<<20)})
+	name, given := giver(t, handover.Estate{State: make([]byte, 2<<20)})
 	if err := take(t, name, func(handover.Estate) error { return nil }); err != nil {
 		t.Fatal(err)
 	}

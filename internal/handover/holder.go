@@ -38,6 +38,7 @@ type Holder struct {
 	agents []*trust // that are there, the youngest last
 	orphan *trust   // of the agent that was there last
 	end    *time.Timer
+	warned warned
 }
 
 // trust is what one agent entrusted: its sockets, never polled here, since what waits there is
@@ -79,7 +80,7 @@ func (h *Holder) Run(ctx context.Context) error {
 		peers.Go(func() {
 			defer func() { <-slots }()
 			if err := h.attend(ctx, peer); err != nil && ctx.Err() == nil {
-				h.Log.LogAttrs(ctx, slog.LevelWarn, "holding", slog.String("what", err.Error()))
+				h.warned.warn(ctx, h.Log, "holding", err)
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -208,7 +209,9 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: it becomes another user")
 	}
-	name, _ := holding(t, 0)
+	var said bytes.Buffer
+	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	end := run(t, &handover.Holder{Name: name, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	socket := shared(t, "127.0.0.1:0")
 	serving(t, name, socket)
 	borrow(t, name, socket).Close()
@@ -223,7 +226,7 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 	if got, err := io.ReadAll(other); len(got) > 0 || err != nil {
 		t.Errorf("it got %q, %v", got, err)
 	}
-	// Nor does who tries often keep the agent out.
+	// Nor does who tries often keep the agent out, or fill the log.
 	for range 20 {
 		as(t, 65534, func() {
 			if other, err = net.Dial("unix", name); err == nil {
@@ -232,6 +235,10 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 		})
 	}
 	borrow(t, name, socket).Close()
+	end()
+	if n := strings.Count(said.String(), "user 65534"); n != 1 {
+		t.Errorf("it warned %d times: %s", n, &said)
+	}
 }
 
 func TestWhoOnlyBorrowsIsNothingToWarnOf(t *testing.T) {
