@@ -182,7 +182,7 @@ func (s *Server) remember(raw string, h digest, t token.Token, by *trusted) (*po
 		s.tokens = map[digest]verified{}
 	}
 	s.tokens[h] = verified{p, t.Expires.Unix(), unique.Make(t.KeyID)}
-	if !t.Expires.Before(p.expires) {
+	if !p.ended && !t.Expires.Before(p.expires) {
 		p.token, p.expires = pack(raw), t.Expires
 		if a := p.answer.Load(); a != nil && p.flight == nil {
 			s.sleep(p, p.next(a)) // there is a token to renew with again

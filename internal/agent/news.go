@@ -117,7 +117,7 @@ func (s *Server) again(p *pod) {
 	switch a := p.answer.Load(); {
 	case a != nil:
 		s.sleep(p, p.next(a))
-	case s.closed || p.heard.UID == "" || p.token == (packed{}) || !s.now().Before(p.expires) || len(s.misses) >= s.Limits.waiting():
+	case s.closed || p.heard.UID == "" || !s.now().Before(p.expires) || len(s.misses) >= s.Limits.waiting():
 		s.sleep(p, s.now().Add(idle))
 	default:
 		s.want(p, p.token.String())
@@ -132,7 +132,7 @@ func (s *Server) hearEnd(uid string) {
 		p = s.place(uid)
 	}
 	s.drop(p)
-	p.ended = true
+	p.ended, p.token, p.expires = true, packed{}, time.Time{} // there is nothing to renew
 	s.sleep(p, s.now().Add(afterlife))
 }
 

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -334,6 +335,26 @@ func TestAPodThatHasEndedIsRefusedWithoutACall(t *testing.T) {
 			t.Errorf("%d pods and %d tokens are still remembered", pods, tokens)
 		}
 	})
+}
+
+func TestOfAPodThatHasEndedNoTokenIsKept(t *testing.T) {
+	n := newNode(t)
+	n.ask(t, mint(t, workload(1)))
+	tokens := func() int {
+		left, err := n.Bequeath()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(left), `"Token":"e`) // a JWT begins so
+	}
+	if kept := tokens(); kept != 1 {
+		t.Fatalf("%d tokens are kept", kept)
+	}
+	n.hears(t, ended(1))
+	n.ask(t, mint(t, workload(1))) // another one of the same pod
+	if kept := tokens(); kept != 0 {
+		t.Errorf("%d tokens are kept", kept)
+	}
 }
 
 func TestAPodThatEndsWhileItsCallIsUnderWayGetsNothing(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 type packed struct {
 	header  unique.Handle[string]
 	payload int    // its length, in data
-	data    string // payload and signature as bytes; the token itself if it does not unpack to the same
+	data    []byte // payload and signature; the token itself if it does not unpack to the same
 }
 
 func pack(raw string) packed {
@@ -23,20 +23,20 @@ func pack(raw string) packed {
 		if err == nil {
 			n := len(data)
 			data, err = base64.RawURLEncoding.AppendDecode(data, []byte(signature))
-			p := packed{unique.Make(header), n, string(data)}
+			p := packed{unique.Make(header), n, data}
 			if err == nil && n > 0 && p.String() == raw {
 				return p
 			}
 		}
 	}
-	return packed{data: strings.Clone(raw)} // it may be a part of the request's whole header
+	return packed{data: []byte(raw)}
 }
 
 // String is the token, "" if there is none.
 func (p packed) String() string {
 	if p.payload == 0 {
-		return p.data
+		return string(p.data)
 	}
-	return p.header.Value() + "." + base64.RawURLEncoding.EncodeToString([]byte(p.data[:p.payload])) +
-		"." + base64.RawURLEncoding.EncodeToString([]byte(p.data[p.payload:]))
+	return p.header.Value() + "." + base64.RawURLEncoding.EncodeToString(p.data[:p.payload]) +
+		"." + base64.RawURLEncoding.EncodeToString(p.data[p.payload:])
 }
