@@ -40,6 +40,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	server.Exchange = &sweeping{next: server.Exchange}
 	sockets, err := takeOver(ctx, o, server.Server, log)
 	if err != nil {
 		return err
