@@ -1,6 +1,5 @@
 // Command podid-agent runs on every node and answers the SDKs of its pods at
-// 169.254.170.23 and fd00:ec2::23. `podid-agent address` keeps these addresses
-// on the node.
+// 169.254.170.23 and fd00:ec2::23, which podid-address keeps on the node.
 package main
 
 import (
@@ -28,8 +27,7 @@ It takes its node's name from NODE_NAME and podid's namespace from POD_NAMESPACE
 		Example: `  podid-agent                                        # as the DaemonSet runs it
   podid-agent --auth podid-auth.identity.svc:8443    # podid-auth in another namespace
   podid-agent --listen 127.0.0.1:8080 --log-level debug
-  podid-agent --eks --cluster production             # on EKS, without podid-auth
-  podid-agent address                                # keep the addresses on the node`,
+  podid-agent --eks --cluster production             # on EKS, without podid-auth`,
 		Version: version,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -41,6 +39,5 @@ It takes its node's name from NODE_NAME and podid's namespace from POD_NAMESPACE
 		},
 	}
 	o.flags(c.Flags())
-	c.AddCommand(newAddress())
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/openpodidentity/podid/internal/handover"
 	"github.com/openpodidentity/podid/problem"
 
 	"github.com/spf13/pflag"
@@ -39,7 +40,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.probes, "probes", "127.0.0.1:2703", "where /healthz and /readyz are")
 	f.StringVar(&o.metrics, "metrics", "127.0.0.1:2705", "where /metrics is; empty: nowhere")
 	f.StringVar(&o.handover, "handover", "@podid-agent", "Unix socket where an agent takes over from the one before; empty: nowhere")
-	f.StringVar(&o.holder, "holder", holderName, "Unix socket of podid-agent address, which holds the listening sockets while there is no agent; empty: nobody does")
+	f.StringVar(&o.holder, "holder", handover.HolderName, "Unix socket of podid-address, which holds the listening sockets while there is no agent; empty: nobody does")
 	f.StringSliceVar(&o.hosts, "allow-host", nil, "names that requests may be for, beside the agent's own addresses and loopback")
 	f.DurationVar(&o.maxStaleness, "max-staleness", time.Hour, "how long credentials are served without news of their pod")
 	f.IntVar(&o.connections, "max-connections", 4096, "connections in all")

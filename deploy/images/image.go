@@ -60,7 +60,7 @@ func image(p product, on platform) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = "linux", on.arch, v1.Time{Time: epoch}
-	config.Config = v1.Config{Entrypoint: []string{p.copies[0].path}, User: nobody, WorkingDir: "/"}
+	config.Config = v1.Config{Entrypoint: []string{p.path()}, User: nobody, WorkingDir: "/"}
 	return mutate.ConfigFile(made, config)
 }
 

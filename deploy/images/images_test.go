@@ -115,11 +115,9 @@ func TestAnArchiveHasTheImageOfEveryArchitecture(t *testing.T) {
 			t.Errorf("%s: %+v", arch, config)
 		}
 		files := contents(t, image)
-		for name, capability := range map[string]string{"podid-agent": capNetBindService, "podid-agent-address": capNetAdmin} {
-			got, ok := files[name]
-			if !ok || got.header.PAXRecords["SCHILY.xattr.security.capability"] != capability || string(got.content) != "a program for "+arch {
-				t.Errorf("%s, %s: %+v", arch, name, got)
-			}
+		got, ok := files["podid-agent"]
+		if !ok || got.header.PAXRecords["SCHILY.xattr.security.capability"] != capNetBindService || string(got.content) != "a program for "+arch {
+			t.Errorf("%s: %+v", arch, got)
 		}
 		if string(files["etc/ssl/certs/ca-certificates.crt"].content) != "authorities" {
 			t.Errorf("%s has no authorities", arch)
@@ -178,10 +176,10 @@ func TestTheSameProgramsGiveTheSameBytes(t *testing.T) {
 	}
 }
 
-// The webhook talks to the API server alone, whose authority it is given.
+// The webhook talks to the API server alone, whose authority it is given, and podid-address to nobody.
 func TestAuthoritiesAreWhereAWSIsTalkedTo(t *testing.T) {
-	for name, outside := range map[string]bool{"podid-auth": true, "podid-agent": true, "podid-webhook": false} {
-		has := len(named(t, name).files("x", []byte("authorities"))) > len(named(t, name).copies)
+	for name, outside := range map[string]bool{"podid-auth": true, "podid-agent": true, "podid-webhook": false, "podid-address": false} {
+		has := len(named(t, name).files("x", []byte("authorities"))) > 1
 		if has != outside {
 			t.Errorf("%s has authorities: %v", name, has)
 		}

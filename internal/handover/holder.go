@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// HolderName is where an agent and what holds its sockets meet, unless they are told otherwise.
+const HolderName = "@podid-sockets"
+
 const (
 	// holdFor is how long sockets are held that no agent serves. A container that was killed is there
 	// again within a second, a pod that was deleted within two; SDKs wait no longer for an answer, and

@@ -63,7 +63,7 @@ func explain(address string, err error) error {
 		return p.Because("a port below 1024 takes the capability NET_BIND_SERVICE").
 			Fixed("use podid's image, whose program has it as a file capability, or give the agent a higher port (--listen)")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return p.Because("this node does not have the address").Fixed("run podid-agent address beside the agent: it adds it")
+		return p.Because("this node does not have the address").Fixed("run podid-address beside the agent: it adds it")
 	}
 	return p.Because("the kernel refused it").Fixed("look at the cause in the agent's log")
 }

@@ -256,7 +256,7 @@ func TestUninstallingPassesOverANodeThatIsLost(t *testing.T) {
 		ObjectMeta: meta.ObjectMeta{Name: "lost", Namespace: install.Namespace, Labels: map[string]string{"app.kubernetes.io/name": "podid-address"}},
 		Spec: core.PodSpec{
 			NodeName: node.Name, ServiceAccountName: "podid-address", TerminationGracePeriodSeconds: new(int64(1)),
-			Containers: []core.Container{{Name: "address", Image: "registry.example.com/podid-agent:0.1.0"}},
+			Containers: []core.Container{{Name: "address", Image: "registry.example.com/podid-address:0.1.0"}},
 		},
 	}
 	if err := errors.Join(w.API.Create(t.Context(), node), w.API.Create(t.Context(), pod), w.API.Delete(t.Context(), pod)); err != nil {

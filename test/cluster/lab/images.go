@@ -52,7 +52,7 @@ func (l *Lab) load(ctx context.Context) error {
 		Name: Image, User: "65532:65532", Entrypoint: []string{"/application"},
 		Files: []kube.File{{Path: "/application", Source: l.File("application")}},
 	})
-	for _, program := range []string{"podid-auth", "podid-webhook", "podid-agent"} {
+	for _, program := range []string{"podid-auth", "podid-webhook", "podid-agent", "podid-address"} {
 		err = errors.Join(err, l.AddArchive(ctx, l.File(filepath.Join("images", program+".tar"))))
 	}
 	return err
