@@ -163,7 +163,7 @@ func (s *Server) miss(w http.ResponseWriter, r *http.Request, p *pod, raw string
 		s.refuse(w, r, p.name(), start, s.slow(f), slog.String("request", f.id))
 		return
 	}
-	logged := f.logged.Load() || f.logged.Swap(true) // hundreds wake at once: one of them writes
+	logged := f.logged.Swap(true)
 	if f.err != nil {
 		told, _ := errors.AsType[refusal](f.err)
 		told.error, told.silent = f.err, logged
