@@ -70,7 +70,20 @@ func (w *warned) warn(ctx context.Context, log *slog.Logger, message string, err
 // Run waits until the name is free, which its predecessor may have for a while, and
 // then for successors, until ctx ends.
 func (g *Giver) Run(ctx context.Context) error {
-	listener := named(ctx, g.Name)
+	return attend(ctx, g.Name, func(peer *net.UnixConn) {
+		if err := g.give(peer); err != nil {
+			g.warned.warn(ctx, g.Log, "handover", err)
+			return
+		}
+		g.Log.LogAttrs(ctx, slog.LevelInfo, "handed over")
+		g.Given()
+	})
+}
+
+// attend has each who connects at name served, one after the other, once nobody else has the
+// name and until ctx ends.
+func attend(ctx context.Context, name string, serve func(peer *net.UnixConn)) error {
+	listener := named(ctx, name)
 	if listener == nil {
 		return nil
 	}
@@ -82,14 +95,9 @@ func (g *Giver) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("wait for a successor: %w", err)
+			return fmt.Errorf("wait for another agent: %w", err)
 		}
-		if err := g.give(peer); err != nil {
-			g.warned.warn(ctx, g.Log, "handover", err)
-			continue
-		}
-		g.Log.LogAttrs(ctx, slog.LevelInfo, "handed over")
-		g.Given()
+		serve(peer)
 	}
 }
 

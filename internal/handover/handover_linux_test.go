@@ -21,7 +21,7 @@ import (
 // giver hands over state and sockets under a name of its own until the test ends.
 func giver(t *testing.T, estate handover.Estate) (name string, given <-chan struct{}) {
 	t.Helper()
-	name = fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name = own(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	told, done := make(chan struct{}, 10), make(chan error, 1)
 	g := &handover.Giver{
@@ -148,6 +148,12 @@ func TestAnotherUserGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-given
+	anotherUserGetsNothing(t, name)
+}
+
+// anotherUserGetsNothing connects as one.
+func anotherUserGetsNothing(t *testing.T, name string) {
+	t.Helper()
 	var other net.Conn
 	var err error
 	as(t, 65534, func() { other, err = net.Dial("unix", name) })
@@ -166,7 +172,7 @@ func TestNothingIsTakenFromAnotherUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: it becomes another user")
 	}
-	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name := own(t)
 	var squatter net.Listener
 	var err error
 	as(t, 65534, func() { squatter, err = net.Listen("unix", name) })

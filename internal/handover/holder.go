@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -50,12 +49,7 @@ type trust []int
 
 // Run waits until the name is free, and then holds what agents entrust to it, until ctx ends.
 func (h *Holder) Run(ctx context.Context) error {
-	listener := named(ctx, h.Name)
-	if listener == nil {
-		return nil
-	}
 	ctx, end := context.WithCancel(ctx)
-	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	var peers sync.WaitGroup
 	defer func() {
 		end() // agents stay until then
@@ -65,32 +59,24 @@ func (h *Holder) Run(ctx context.Context) error {
 		h.letGo()
 	}()
 	slots := make(chan struct{}, maxPeers)
-	for {
-		peer, err := listener.AcceptUnix()
-		if err != nil {
-			_ = listener.Close()
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("wait for an agent: %w", err)
-		}
+	return attend(ctx, h.Name, func(peer *net.UnixConn) {
 		select {
 		case slots <- struct{}{}:
 		default:
 			_ = peer.Close()
-			continue
+			return
 		}
 		peers.Go(func() {
 			defer func() { <-slots }()
-			if err := h.attend(ctx, peer); err != nil && ctx.Err() == nil {
+			if err := h.host(ctx, peer); err != nil && ctx.Err() == nil {
 				h.warned.warn(ctx, h.Log, "holding", err)
 			}
 		})
-	}
+	})
 }
 
-// attend lends an agent what is held, and keeps what it entrusts for as long as it is there.
-func (h *Holder) attend(ctx context.Context, peer *net.UnixConn) error {
+// host lends an agent what is held, and keeps what it entrusts for as long as it is there.
+func (h *Holder) host(ctx context.Context, peer *net.UnixConn) error {
 	defer peer.Close()
 	defer context.AfterFunc(ctx, func() { _ = peer.Close() })()
 	if err := errors.Join(sameUser(peer), peer.SetDeadline(time.Now().Add(within))); err != nil {

@@ -19,10 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// own is a name that nobody else has.
+func own(t *testing.T) string { return fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name()) }
+
 // holding runs a holder under a name of the test's own until end, or the end of the test.
 func holding(t *testing.T, patience time.Duration) (name string, end func()) {
 	t.Helper()
-	name = fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name = own(t)
 	return name, hold(t, name, patience)
 }
 
@@ -210,26 +213,16 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 		t.Skip("needs root: it becomes another user")
 	}
 	var said bytes.Buffer
-	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name := own(t)
 	end := run(t, &handover.Holder{Name: name, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	socket := shared(t, "127.0.0.1:0")
 	serving(t, name, socket)
 	borrow(t, name, socket).Close()
-	var other net.Conn
-	var err error
-	as(t, 65534, func() { other, err = net.Dial("unix", name) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	_ = other.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if got, err := io.ReadAll(other); len(got) > 0 || err != nil {
-		t.Errorf("it got %q, %v", got, err)
-	}
+	anotherUserGetsNothing(t, name)
 	// Nor does who tries often keep the agent out, or fill the log.
 	for range 20 {
 		as(t, 65534, func() {
-			if other, err = net.Dial("unix", name); err == nil {
+			if other, err := net.Dial("unix", name); err == nil {
 				other.Close()
 			}
 		})
@@ -243,7 +236,7 @@ func TestAnotherUserBorrowsNothing(t *testing.T) {
 
 func TestWhoOnlyBorrowsIsNothingToWarnOf(t *testing.T) {
 	var said bytes.Buffer
-	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name := own(t)
 	end := run(t, &handover.Holder{Name: name, Log: slog.New(slog.NewTextHandler(&said, nil))})
 	socket := shared(t, "127.0.0.1:0")
 	serving(t, name, socket)
@@ -258,7 +251,7 @@ func TestWhoOnlyBorrowsIsNothingToWarnOf(t *testing.T) {
 
 // It is started again then. As long as it held on, the agent would take it for well, and the next one find nobody.
 func TestAHolderThatCannotAcceptEnds(t *testing.T) {
-	name := fmt.Sprintf("@podid-test-%d-%s", os.Getpid(), t.Name())
+	name := own(t)
 	ended := make(chan error, 1)
 	h := &handover.Holder{Name: name, Log: slog.New(slog.DiscardHandler)}
 	go func() { ended <- h.Run(t.Context()) }()
