@@ -28,20 +28,12 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 	late := f.late() || !last
 
 	if err == nil || problem.Is(err, problem.AssociationMissing) {
-		switch {
-		case reply.Association == p.heard:
-			reply.Association = p.heard // the one string for both
-		case !reply.Association.Older(p.heard):
-			p.heard = reply.Association
-		case err != nil && reply.Association == stream.Version{}:
-			// It does not say as of when.
-		case late && !reply.Association.Older(f.heard):
-			// It is true as of when those asked who wait for it, and is for nobody else.
-		case f.tries < maxTries && !s.closed:
-			f.started = time.Time{}
-			s.misses = slices.Insert(s.misses, 0, f)
-			return false
-		default:
+		if f.outdated(&reply, late, err != nil) {
+			if f.tries < maxTries && !s.closed {
+				f.started = time.Time{}
+				s.misses = slices.Insert(s.misses, 0, f)
+				return false
+			}
 			err = behind()
 		}
 		late = late && reply.Association != p.heard
@@ -76,6 +68,25 @@ func (s *Server) settle(f *flight, reply Reply, err error) bool {
 		s.fail(f, err, now)
 	}
 	return true
+}
+
+// outdated reports whether an answer was out of date already when f asked for it, and takes in
+// the version that it is of, if that is newer than what was heard. mu is held.
+func (f *flight) outdated(reply *Reply, late, refused bool) bool {
+	p := f.pod
+	switch {
+	case reply.Association == p.heard:
+		reply.Association = p.heard // the one string for both
+	case !reply.Association.Older(p.heard):
+		p.heard = reply.Association
+	case refused && reply.Association == stream.Version{}:
+		// It does not say as of when.
+	case late && !reply.Association.Older(f.heard):
+		// It is true as of when those asked who wait for it, and is for nobody else.
+	default:
+		return true
+	}
+	return false
 }
 
 func behind() error {
