@@ -118,13 +118,13 @@ func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Lo
 			take(e.Sockets)
 			return nil
 		})
-		took(ctx, log, "took over", err, sockets, start)
+		tellTaking(ctx, log, "took over", err, sockets, start)
 	}
 	if o.holder != "" && len(missing) > 0 {
 		handed := len(sockets)
 		held, err := handover.Borrow(ctx, o.holder)
 		take(held)
-		took(ctx, log, "took what was held", err, sockets[handed:], start)
+		tellTaking(ctx, log, "took what was held", err, sockets[handed:], start)
 	}
 	if len(missing) == 0 {
 		return sockets, nil
@@ -136,8 +136,8 @@ func takeOver(ctx context.Context, o options, server *agent.Server, log *slog.Lo
 	return append(sockets, own...), nil
 }
 
-// took tells the log how an attempt to take sockets went.
-func took(ctx context.Context, log *slog.Logger, how string, err error, sockets []net.Listener, start time.Time) {
+// tellTaking tells the log how an attempt to take sockets went.
+func tellTaking(ctx context.Context, log *slog.Logger, how string, err error, sockets []net.Listener, start time.Time) {
 	switch {
 	case err == nil:
 		log.LogAttrs(ctx, slog.LevelInfo, how, slog.Int("sockets", len(sockets)), slog.Duration("took", time.Since(start)))
