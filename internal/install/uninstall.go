@@ -66,15 +66,6 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 			return err
 		}
 	}
-	late := func() error { return nil }
-	if !r.DryRun {
-		if err := c.clearNodes(ctx, template, r); err != nil {
-			return err
-		}
-		if late, err = c.export(ctx, r); err != nil {
-			return err
-		}
-	}
 	// The custom resource before the policy that guards its objects.
 	slices.SortStableFunc(last, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetKind(), b.GetKind()) })
 	namespace, err := c.get(ctx, "v1", "Namespace", c.Namespace)
@@ -83,6 +74,15 @@ func (c Cluster) Uninstall(ctx context.Context, r Removal) error {
 	}
 	if namespace != nil {
 		last = append(last, namespace)
+	}
+	late := func() error { return nil }
+	if !r.DryRun {
+		if err := c.clearNodes(ctx, template, r); err != nil {
+			return err
+		}
+		if late, err = c.export(ctx, r); err != nil {
+			return err
+		}
 	}
 	err = c.end(ctx, last, r)
 	return errors.Join(err, late())
